@@ -1,0 +1,60 @@
+"""What crosses a boundary inside the house: the interfaces and the values that they speak of.
+
+Bodies are elsewhere; this package has none. Plugin authors implement `ITransport`, `IProvider`, `IAuthenticator`,
+`IPolicy`, `IEngine` or `IMiddleware`; the rest is how the floors talk to each other.
+"""
+
+from erlmcp.interfaces._backend import Change, Definitions, IBackend, IMiddleware, IProvider
+from erlmcp.interfaces._definitions import (
+    HeaderParameter,
+    IArguments,
+    PromptDefinition,
+    ResourceDefinition,
+    TemplateDefinition,
+    ToolDefinition,
+)
+from erlmcp.interfaces._gates import IAuthenticator, IGate, IPolicy, IRecord
+from erlmcp.interfaces._outcome import Complete, NeedsInput, Outcome
+from erlmcp.interfaces._request import IConversation, Request
+from erlmcp.interfaces._transport import (
+    IChannel,
+    IConnectionLimits,
+    IExchange,
+    IListener,
+    ITransport,
+    ListenContext,
+)
+from erlmcp.interfaces._values import ANONYMOUS, Peer, Principal, WireLimits
+
+__all__ = [
+    "ANONYMOUS",
+    "Change",
+    "Complete",
+    "Definitions",
+    "HeaderParameter",
+    "IArguments",
+    "IAuthenticator",
+    "IBackend",
+    "IChannel",
+    "IConnectionLimits",
+    "IConversation",
+    "IExchange",
+    "IGate",
+    "IListener",
+    "IMiddleware",
+    "IPolicy",
+    "IProvider",
+    "IRecord",
+    "ITransport",
+    "ListenContext",
+    "NeedsInput",
+    "Outcome",
+    "Peer",
+    "Principal",
+    "PromptDefinition",
+    "Request",
+    "ResourceDefinition",
+    "TemplateDefinition",
+    "ToolDefinition",
+    "WireLimits",
+]

@@ -1,0 +1,94 @@
+"""Who answers: providers here, upstreams elsewhere."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from twisted.plugin import IPlugin
+from zope.interface import Attribute, Interface
+
+from erlmcp.interfaces._definitions import (
+    PromptDefinition,
+    ResourceDefinition,
+    TemplateDefinition,
+    ToolDefinition,
+)
+from erlmcp.interfaces._outcome import Outcome
+from erlmcp.interfaces._request import Request
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Something that listeners want to hear of.
+
+    Attributes:
+        kind: ``tools``, ``prompts``, ``resources`` (a list has changed) or ``updated`` (a resource has).
+        uri: the resource, for ``updated``.
+    """
+
+    kind: str
+    uri: str = ""
+
+
+class Definitions(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of what a backend offers. Replaced as a whole when it changes, never altered.
+
+    Attributes:
+        tools, prompts: by name; resources: by URI; templates: by URI template.
+        completions: whether the backend answers ``completion/complete``.
+        logging: whether it may send log messages.
+        subscribe: whether it announces updates of single resources.
+        instructions: guidance for the model, empty for none.
+        ttl_ms: how long lists of this backend may be thought fresh.
+        cache_scope: ``public`` or ``private``.
+    """
+
+    tools: Mapping[str, ToolDefinition] = {}
+    prompts: Mapping[str, PromptDefinition] = {}
+    resources: Mapping[str, ResourceDefinition] = {}
+    templates: Mapping[str, TemplateDefinition] = {}
+    completions: bool = False
+    logging: bool = False
+    subscribe: bool = False
+    instructions: str = ""
+    ttl_ms: int = 0
+    cache_scope: str = "public"
+
+
+class IBackend(Interface):
+    """Something that answers requests: a provider in this process, or an MCP server elsewhere."""
+
+    name: str = Attribute("unique in a catalog")
+
+    def definitions() -> Definitions:
+        """The current snapshot. The same object as long as nothing has changed."""
+
+    def watch(watcher: Callable[[Change], None]) -> Callable[[], None]:
+        """Tell `watcher` of each change, after `definitions` has it; returns what ends the watch."""
+
+    def dispatch(request: Request) -> Outcome | Awaitable[Outcome]:
+        """Answer ``tools/call``, ``resources/read``, ``prompts/get`` or ``completion/complete``.
+
+        The request is validated; its `target` is one of this backend's definitions (for completion: None). An answer
+        that is there at once is returned as it is; else a coroutine, which may await Deferreds and `Request.ask`.
+
+        Raises:
+            erlmcp.protocol.McpError: a protocol error for the client.
+        """
+
+
+class IProvider(IPlugin):
+    """A plugin that offers tools, resources and prompts."""
+
+    name: str = Attribute("what ``use = ...`` may say instead of MODULE:ATTRIBUTE")
+
+    def backend(options: Mapping[str, Any]) -> IBackend:
+        """Make the backend from its own configuration table."""
+
+
+class IMiddleware(IPlugin):
+    """A plugin around the dispatch of each request to its backend."""
+
+    name: str = Attribute("what the configuration calls it")
+
+    def wrap(request: Request, call_next: Callable[[Request], Awaitable[Outcome]]) -> Awaitable[Outcome]:
+        """Do what must be done before and after ``await call_next(request)``; a coroutine method."""

@@ -1,0 +1,141 @@
+"""One request, as the middle of the house sees it: stateless and complete."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from zope.interface import Interface
+
+from erlmcp.interfaces._values import ANONYMOUS, Peer, Principal
+
+
+class IConversation(Interface):
+    """How the edge that a request came in by reaches its client while the request is under way."""
+
+    def ask(questions: dict[str, dict[str, Any]]) -> Awaitable[dict[str, dict[str, Any]]]:
+        """Ask the client; gives its answers by key. Raises `erlmcp.protocol.McpError` if it cannot be asked."""
+
+    def progress(progress: float, total: float | None, message: str | None) -> None:
+        """Tell how far the work is; dropped where the client did not ask for it, or reads too slowly."""
+
+    def log(level: str, data: Any, logger: str | None) -> None:
+        """Send a log message; dropped below the level that the request asked for."""
+
+
+class Request:
+    """A request inside the house. Gates fill it in on its way; a retry refreshes it.
+
+    Attributes:
+        id: the client's request id, for logs and cancellation.
+        method: MCP's method name.
+        name: what the method is about: tool or prompt name, resource URI; empty elsewhere.
+        params: the method's typed parameters (`erlmcp.protocol.Params`).
+        version: the protocol revision that the client speaks.
+        era: ``modern`` or ``handshake``; for metrics and for the edges, never for the middle.
+        capabilities: the client's capabilities (`erlmcp.protocol.ClientCapabilities`).
+        client: the client's name and version, as it says itself, or None.
+        log_level: the lowest level of log message wanted, None for no log messages.
+        progress_token: None if no progress is wanted.
+        trace: ``traceparent``, ``tracestate`` and ``baggage`` where sent.
+        peer: where it came from.
+        headers: HTTP header fields or None.
+        principal: whom it is for (gate 2).
+        deadline: on the reactor's clock, in seconds.
+        received: time of arrival, `time.perf_counter`.
+        size: bytes of the message.
+        target: the definition that answers `name` (gate 5), else None.
+        backend: the backend that the target belongs to, else None.
+        arguments: the validated arguments (gate 5).
+        conversation: how to reach the client.
+        cancelled: whether the client gave up.
+    """
+
+    __slots__ = (
+        "arguments",
+        "backend",
+        "cancelled",
+        "capabilities",
+        "client",
+        "conversation",
+        "deadline",
+        "era",
+        "headers",
+        "id",
+        "log_level",
+        "method",
+        "name",
+        "on_cancel",
+        "params",
+        "peer",
+        "principal",
+        "progress_token",
+        "received",
+        "size",
+        "target",
+        "trace",
+        "version",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: int | str,  # noqa: A002 - JSON-RPC's own name
+        method: str,
+        name: str = "",
+        params: Any = None,
+        version: str = "2026-07-28",
+        era: str = "modern",
+        capabilities: Any = None,
+        client: Any = None,
+        log_level: str | None = None,
+        progress_token: int | str | None = None,
+        trace: Mapping[str, str] | None = None,
+        peer: Peer,
+        headers: Mapping[bytes, bytes] | None = None,
+        principal: Principal = ANONYMOUS,
+        deadline: float = 0.0,
+        received: float = 0.0,
+        size: int = 0,
+        conversation: IConversation | None = None,
+    ) -> None:
+        self.id = id
+        self.method = method
+        self.name = name
+        self.params = params
+        self.version = version
+        self.era = era
+        self.capabilities = capabilities
+        self.client = client
+        self.log_level = log_level
+        self.progress_token = progress_token
+        self.trace = trace
+        self.peer = peer
+        self.headers = headers
+        self.principal = principal
+        self.deadline = deadline
+        self.received = received
+        self.size = size
+        self.conversation = conversation
+        self.target: Any = None
+        self.backend: Any = None
+        self.arguments: dict[str, Any] | None = None
+        self.cancelled = False
+        self.on_cancel: list[Callable[[], None]] | None = None
+
+    async def ask(self, questions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Ask the client: key -> request object in, key -> the client's result out.
+
+        Raises:
+            erlmcp.protocol.McpError: the client declared no such capability, or cannot be asked on this request.
+        """
+        if self.conversation is None:
+            raise RuntimeError("this request has no client to ask")
+        return await self.conversation.ask(questions)
+
+    def cancel(self) -> None:
+        """Mark the request as given up, and tell those who asked to know. Once."""
+        if self.cancelled:
+            return
+        self.cancelled = True
+        callbacks, self.on_cancel = self.on_cancel, None
+        for callback in callbacks or ():
+            callback()

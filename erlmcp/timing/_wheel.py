@@ -1,0 +1,94 @@
+"""A timer wheel: any number of coarse time limits on one delayed call of the reactor.
+
+Deadlines, idle connections, slow headers and parked calls need a bound, not precision. A delayed call each
+would cost 2 µs and a heap; here a limit is one entry in the slot of its tick. While no entry waits, the wheel
+has no delayed call, so a test's reactor stays clean.
+
+Source: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987), scheme 6.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+class Entry:
+    """One time limit. Ask the wheel for it, and cancel it when what it bounds has ended."""
+
+    __slots__ = ("_arguments", "_callable", "_rounds", "_slot")
+
+    def __init__(self, slot: dict["Entry", None], rounds: int, function: Callable[..., Any], arguments: Any) -> None:
+        self._slot: dict[Entry, None] | None = slot
+        self._rounds = rounds
+        self._callable = function
+        self._arguments = arguments
+
+    def cancel(self) -> None:
+        """Forget the limit. Cancelling twice, or after it has expired, does nothing."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.pop(self, None)
+
+
+class Wheel:
+    """Coarse timers: each expires at most one tick late and never early.
+
+    Args:
+        clock: the reactor, or a ``twisted.internet.task.Clock``.
+        tick: the grain, in seconds.
+        slots: how many ticks one turn of the wheel has.
+    """
+
+    def __init__(self, clock: IReactorTime, tick: float = 0.5, slots: int = 128) -> None:
+        self.tick = tick
+        self._clock = clock
+        self._slots: list[dict[Entry, None]] = [{} for _ in range(slots)]
+        self._position = 0
+        self._started = 0.0
+        self._ticks = 0
+        self._timer: IDelayedCall | None = None
+
+    def after(self, seconds: float, function: Callable[..., Any], *arguments: Any) -> Entry:
+        """Call ``function(*arguments)`` once, in ``seconds`` to ``seconds + tick`` (unless it is cancelled)."""
+        if self._timer is None:
+            self._started = self._clock.seconds()
+            self._ticks = 0
+            self._timer = self._clock.callLater(self.tick, self._turn)
+        # Count from the tick that is under way, so that the limit is never early.
+        elapsed = self._clock.seconds() - self._started - self._ticks * self.tick
+        ticks = max(1, -int(-(seconds + elapsed) // self.tick))
+        size = len(self._slots)
+        slot = self._slots[(self._position + ticks) % size]
+        entry = Entry(slot, (ticks - 1) // size, function, arguments)
+        slot[entry] = None
+        return entry
+
+    def stop(self) -> None:
+        """Forget every limit, and the delayed call with them."""
+        for slot in self._slots:
+            for entry in list(slot):
+                entry.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _turn(self) -> None:
+        self._timer = None
+        # A reactor that was busy owes several ticks: catch up, or every limit would stretch.
+        due = int((self._clock.seconds() - self._started) / self.tick + 1e-9) - self._ticks
+        expired: list[Entry] = []
+        for _ in range(max(1, due)):
+            self._ticks += 1
+            self._position = (self._position + 1) % len(self._slots)
+            for entry in list(self._slots[self._position]):
+                if entry._rounds:
+                    entry._rounds -= 1
+                else:
+                    entry.cancel()
+                    expired.append(entry)
+        if any(self._slots):
+            delay = self._started + (self._ticks + 1) * self.tick - self._clock.seconds()
+            self._timer = self._clock.callLater(max(0.0, delay), self._turn)
+        for entry in expired:
+            entry._callable(*entry._arguments)
