@@ -13,7 +13,7 @@ from erlmcp.interfaces._definitions import (
     TemplateDefinition,
     ToolDefinition,
 )
-from erlmcp.interfaces._gates import IAuthenticator, IGate, IPolicy, IRecord
+from erlmcp.interfaces._gates import IAdmission, IAuthenticator, IAuthorize, ICounters, IGate, IPolicy, IRecord
 from erlmcp.interfaces._outcome import Complete, NeedsInput, Outcome
 from erlmcp.interfaces._request import IConversation, Request
 from erlmcp.interfaces._transport import (
@@ -32,12 +32,15 @@ __all__ = [
     "Complete",
     "Definitions",
     "HeaderParameter",
+    "IAdmission",
     "IArguments",
     "IAuthenticator",
+    "IAuthorize",
     "IBackend",
     "IChannel",
     "IConnectionLimits",
     "IConversation",
+    "ICounters",
     "IExchange",
     "IGate",
     "IListener",

@@ -21,6 +21,32 @@ class IGate(Interface):
         """
 
 
+class IAdmission(IGate):
+    """Gate 6: it also gives the request its deadline, and counts what is under way."""
+
+    def release(request: Request) -> None:
+        """A request that passed has ended, or is parked. Called exactly once for each that passed."""
+
+
+class IAuthorize(IGate):
+    """Gate 3, which also decides what lists show."""
+
+    def shows(principal: Principal, method: str, name: str) -> bool:
+        """Whether `principal` may use `method` on `name`, and so see it in lists."""
+
+    everything: bool = Attribute("whether `shows` is always true, so that lists are the same for everybody")
+
+
+class ICounters(Interface):
+    """Where the pipeline counts: plain slots, read by a collector when asked."""
+
+    def request(request: Request, outcome: str, seconds: float) -> None:
+        """Count one request that came to the pipeline. `outcome`: complete, error, input_required, cancelled, refused."""
+
+    def error(method: str, code: int) -> None:
+        """Count one error answer by its code; `method` is empty where it could not be read."""
+
+
 class IRecord(Interface):
     """The receipt's two halves (gates 7 and 10) and what else is counted for each request."""
 
