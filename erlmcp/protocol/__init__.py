@@ -1,0 +1,88 @@
+"""MCP's messages, versions, eras, errors and sealed tokens. No I/O: pure functions of what they are given.
+
+The revision is 2026-07-28 throughout, unless a name says otherwise.
+"""
+
+from erlmcp.protocol import _errors as errors
+from erlmcp.protocol._capabilities import (
+    NO_CAPABILITIES,
+    ClientCapabilities,
+    ElicitationCapability,
+    SamplingCapability,
+)
+from erlmcp.protocol._eras import (
+    Decision,
+    Era,
+    Verdict,
+    bare_http_status,
+    check_modern,
+    classify_notification,
+    classify_request,
+    classify_response,
+    has_envelope,
+    missing_envelope,
+    refuse_array,
+    refuse_handshake,
+)
+from erlmcp.protocol._errors import McpError, http_status
+from erlmcp.protocol._headers import (
+    check_headers,
+    check_parameter_headers,
+    decode_header_value,
+    encode_header_value,
+)
+from erlmcp.protocol._levels import LOG_LEVELS, at_least
+from erlmcp.protocol._meta import NO_META, Implementation, Meta, read_meta, reserved_meta_key, valid_meta_key
+from erlmcp.protocol._methods import METHODS, Method
+from erlmcp.protocol._params import (
+    CompletionArgument,
+    CompletionContext,
+    Params,
+    Reference,
+    SubscriptionFilter,
+)
+from erlmcp.protocol._versions import HANDSHAKE_VERSIONS, MODERN, MODERN_VERSIONS
+
+__all__ = [
+    "HANDSHAKE_VERSIONS",
+    "LOG_LEVELS",
+    "METHODS",
+    "MODERN",
+    "MODERN_VERSIONS",
+    "NO_CAPABILITIES",
+    "NO_META",
+    "ClientCapabilities",
+    "CompletionArgument",
+    "CompletionContext",
+    "Decision",
+    "ElicitationCapability",
+    "Era",
+    "Implementation",
+    "McpError",
+    "Meta",
+    "Method",
+    "Params",
+    "Reference",
+    "SamplingCapability",
+    "SubscriptionFilter",
+    "Verdict",
+    "at_least",
+    "bare_http_status",
+    "check_headers",
+    "check_modern",
+    "check_parameter_headers",
+    "classify_notification",
+    "classify_request",
+    "classify_response",
+    "decode_header_value",
+    "encode_header_value",
+    "errors",
+    "has_envelope",
+    "http_status",
+    "missing_envelope",
+    "read_meta",
+    "refuse_array",
+    "refuse_handshake",
+    "reserved_meta_key",
+    "valid_meta_key",
+]

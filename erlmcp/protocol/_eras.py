@@ -1,0 +1,200 @@
+"""Which era a message belongs to, and what a modern request must satisfy before anything looks at its method.
+
+Pure decisions over what has been read of the message; each is made for the message alone, since a stream or
+an endpoint may carry both eras. ``docs/reference/eras.md`` tabulates the rules.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from msgspec import UNSET, Struct
+
+from erlmcp.protocol._errors import (
+    UNSUPPORTED_VERSION,
+    McpError,
+    invalid_request,
+    malformed_envelope,
+    method_not_found,
+    unsupported_version,
+)
+from erlmcp.protocol._headers import check_headers
+from erlmcp.protocol._meta import CLIENT_CAPABILITIES_KEY, PROTOCOL_VERSION_KEY, Meta
+from erlmcp.protocol._methods import METHODS, Method
+from erlmcp.protocol._versions import HANDSHAKE_VERSIONS, MODERN_VERSIONS
+
+
+class Era(Enum):
+    """How a client speaks."""
+
+    MODERN = "modern"
+    HANDSHAKE = "handshake"
+
+
+class Decision(Enum):
+    """What is to be done with a message."""
+
+    MODERN = "modern"
+    """Go on with `check_modern`."""
+    HANDSHAKE = "handshake"
+    """Hand it to the handshake edge; where there is none, `refuse_handshake`."""
+    CANCEL = "cancel"
+    """Cancel the request in flight that ``params.requestId`` names."""
+    IGNORE = "ignore"
+    """Take it (HTTP 202) and do nothing."""
+    REFUSE = "refuse"
+    """Answer with the verdict's error."""
+
+
+class Verdict(Struct, frozen=True):
+    """The decision about a message; `error` is set if, and only if, it is `Decision.REFUSE`."""
+
+    decision: Decision
+    error: McpError | None = None
+
+
+_MODERN: Final = Verdict(Decision.MODERN)
+_HANDSHAKE: Final = Verdict(Decision.HANDSHAKE)
+_CANCEL: Final = Verdict(Decision.CANCEL)
+_IGNORE: Final = Verdict(Decision.IGNORE)
+
+_MODERN_ALONE: Final = frozenset({"server/discover", "subscriptions/listen"})
+_HANDSHAKE_HEADERS: Final = frozenset(version.encode() for version in HANDSHAKE_VERSIONS)
+_MODERN_HEADERS: Final = frozenset(version.encode() for version in MODERN_VERSIONS)
+
+
+def has_envelope(meta: Meta) -> bool:
+    """Whether `_meta` has any of the envelope's keys: protocol version, client info, client capabilities."""
+    return (
+        meta.protocol_version is not UNSET or meta.capabilities is not UNSET or meta.client_info is not UNSET
+    )
+
+
+def classify_request(method: str, meta: Meta, version_header: bytes | None = None) -> Verdict:
+    """Rules a, b, c and h: a message with an id and a method.
+
+    Args:
+        method: the message's method.
+        meta: its `_meta`, `NO_META` if it has none.
+        version_header: the value of ``MCP-Protocol-Version``; None where the request has none, or has no
+            headers.
+    """
+    if meta.protocol_version is not UNSET or has_envelope(meta):
+        return _MODERN
+    if method == "initialize":
+        return _HANDSHAKE
+    if method in _MODERN_ALONE or (version_header is not None and not _names_handshake(version_header)):
+        return Verdict(Decision.REFUSE, missing_envelope(meta))
+    return _HANDSHAKE
+
+
+def classify_notification(method: str, *, on_http: bool, version_header: bytes | None = None) -> Verdict:
+    """Rule d: a message with a method and no id.
+
+    What a handshake notification comes to is its edge's affair; a server without that edge takes it and does
+    nothing.
+    """
+    if not on_http:
+        return _CANCEL if method == "notifications/cancelled" else _HANDSHAKE
+    if version_header is not None and version_header.strip() in _MODERN_HEADERS:
+        return _IGNORE
+    return _HANDSHAKE
+
+
+def classify_response(*, on_http: bool, session: bool = False) -> Verdict:
+    """Rule e: a message with a result or an error.
+
+    Args:
+        on_http: whether it came in an HTTP request.
+        session: whether that request had an ``Mcp-Session-Id``.
+    """
+    if on_http and not session:
+        return Verdict(
+            Decision.REFUSE,
+            invalid_request("A response was sent outside of a session; send requests and notifications only"),
+        )
+    return _HANDSHAKE
+
+
+def refuse_array() -> McpError:
+    """Rule f, where no session negotiated 2025-03-26: the one -32600 that answers an array."""
+    return invalid_request("Batches are not supported: send one JSON-RPC message at a time")
+
+
+def bare_http_status(*, session: bool, version_header: bytes | None = None) -> int | None:
+    """Rule g: the status that refuses an HTTP GET or DELETE, or None if it is the handshake edge's.
+
+    A server without a handshake edge answers 405 to all of them.
+    """
+    if session:
+        return None
+    return 400 if version_header is not None and _names_handshake(version_header) else 405
+
+
+def missing_envelope(meta: Meta) -> McpError:
+    """-32602 that names the required `_meta` fields which are absent (basic/index, "_meta")."""
+    missing = [
+        key
+        for key, value in (
+            (PROTOCOL_VERSION_KEY, meta.protocol_version),
+            (CLIENT_CAPABILITIES_KEY, meta.capabilities),
+        )
+        if value is UNSET
+    ]
+    plural = "fields" if len(missing) > 1 else "field"
+    return malformed_envelope(f"Missing required _meta {plural}: {', '.join(missing)}")
+
+
+def check_modern(
+    method: str, meta: Meta, headers: Mapping[bytes, bytes] | None = None, name: str | None = None
+) -> Method | McpError:
+    """Check a modern request in the order that the rules fix: envelope, headers, version, method.
+
+    Args:
+        method: the message's method.
+        meta: its `_meta`.
+        headers: HTTP header fields with names in lower case; None where the transport has none.
+        name: the parameter that the method's `name_field` names, None if it has none or it is absent.
+
+    Returns:
+        The method, or the error to answer with: -32602, -32020, -32022 or -32601.
+    """
+    version = meta.protocol_version
+    if version is UNSET or meta.capabilities is UNSET:
+        return missing_envelope(meta)
+    known = METHODS.get(method)
+    if headers is not None:
+        named = name if known is not None and known.name_field is not None else None
+        problem = check_headers(headers, version=version, method=method, name=named)
+        if problem is not None:
+            return problem
+    if version not in MODERN_VERSIONS:
+        return unsupported_version(version)
+    if known is None:
+        return method_not_found(method)
+    return known
+
+
+def refuse_handshake(method: str, requested: str | None, meta: Meta) -> McpError:
+    """What a modern-only server answers to a handshake request.
+
+    ``initialize`` gets -32022 with the versions spoken here in text and data (basic/versioning: "SHOULD name
+    the protocol versions"); anything else the -32602 that names the missing `_meta` fields.
+
+    Args:
+        method: the message's method.
+        requested: ``params.protocolVersion`` of an ``initialize``.
+        meta: the message's `_meta`.
+    """
+    if method != "initialize":
+        return missing_envelope(meta)
+    return McpError(
+        UNSUPPORTED_VERSION,
+        f"This server speaks MCP {', '.join(MODERN_VERSIONS)}, which has no initialize: "
+        "send each request with its protocol version in _meta",
+        {"supported": list(MODERN_VERSIONS), "requested": requested or ""},
+    )
+
+
+def _names_handshake(version_header: bytes) -> bool:
+    return version_header.strip() in _HANDSHAKE_HEADERS

@@ -1,0 +1,22 @@
+"""The severities of log messages (server/utilities/logging: RFC 5424's)."""
+
+from typing import Final
+
+LOG_LEVELS: Final[tuple[str, ...]] = (
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+)
+"""Least severe first."""
+
+_RANKS: Final = {level: rank for rank, level in enumerate(LOG_LEVELS)}
+
+
+def at_least(level: str, threshold: str) -> bool:
+    """Whether a message of `level` is to be sent where `threshold` was asked for. KeyError for no level at all."""
+    return _RANKS[level] >= _RANKS[threshold]

@@ -1,0 +1,47 @@
+"""What a client may ask of a server in revision 2026-07-28."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+import msgspec
+
+
+class Method(msgspec.Struct, frozen=True):
+    """One request method.
+
+    Attributes:
+        name: as on the wire.
+        capability: the server capability that it belongs to; None is always there. A method whose capability
+            is not declared is answered with -32601. name_field: the parameter that says what the request is
+            about, which HTTP mirrors into ``Mcp-Name``. may_ask: whether the answer may be ``input_required``
+            (basic/patterns/mrtr, "Supported Requests"). cacheable: whether the result carries ``ttlMs`` and
+            ``cacheScope``. paged: whether the result is one page of a list.
+    """
+
+    name: str
+    capability: str | None = None
+    name_field: Literal["name", "uri"] | None = None
+    may_ask: bool = False
+    cacheable: bool = False
+    paged: bool = False
+
+
+METHODS: Final[Mapping[str, Method]] = MappingProxyType(
+    {
+        method.name: method
+        for method in (
+            Method("server/discover", cacheable=True),
+            Method("tools/list", "tools", cacheable=True, paged=True),
+            Method("tools/call", "tools", "name", may_ask=True),
+            Method("resources/list", "resources", cacheable=True, paged=True),
+            Method("resources/templates/list", "resources", cacheable=True, paged=True),
+            Method("resources/read", "resources", "uri", may_ask=True, cacheable=True),
+            Method("prompts/list", "prompts", cacheable=True, paged=True),
+            Method("prompts/get", "prompts", "name", may_ask=True),
+            Method("completion/complete", "completions"),
+            Method("subscriptions/listen"),
+        )
+    }
+)
+"""Every request of the revision, by name."""
