@@ -1,0 +1,1 @@
+"""Side-by-side measurements of erlmcp and its peers: ``python -m benchmarks``."""

@@ -1,0 +1,104 @@
+"""How each server under measurement is started."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.environments import PEERS, ROOT, python_peer, typescript_peer, versions
+from benchmarks.processes import Server, free_port
+
+TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
+PROVIDER = "benchmarks.peers.erlmcp_echo:provider"
+
+
+class Fleet:
+    """Makes servers: the peers from their environments, erlmcp from this checkout.
+
+    Args:
+        cache: where environments, logs and a certificate are kept.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self.environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+    def peer_command(self, name: str) -> list[str] | None:
+        """A peer's command without its argument, None where it cannot be run here."""
+        if name == "typescript":
+            return typescript_peer(self.cache)
+        environment, script = {
+            "sdk-low": ("sdk", "sdk_low.py"),
+            "sdk-low-standard": ("sdk-standard", "sdk_low.py"),
+            "sdk-high": ("sdk", "sdk_high.py"),
+            "fastmcp": ("fastmcp", "fastmcp_echo.py"),
+        }[name]
+        return [python_peer(environment, self.cache), str(PEERS / script)]
+
+    def peer(self, name: str) -> tuple[Server, int] | None:
+        """A peer on a loopback port; None where it cannot be run here."""
+        command = self.peer_command(name)
+        if command is None:
+            return None
+        port = free_port()
+        return Server([*command, str(port)], self._log(name), ports=[port]), port
+
+    def peer_stdio(self, name: str) -> Server | None:
+        """A peer on pipes; None where it cannot be run here."""
+        command = self.peer_command(name)
+        return None if command is None else Server([*command, "stdio"], self._log(name), pipes=True)
+
+    def daemon(self, *listeners: str) -> tuple[Server, list[int]]:
+        """The daemon with one listener for each of ``http``, ``https`` and ``tcp`` that is named."""
+        arguments: list[str] = []
+        ports = []
+        for kind in listeners:
+            port = free_port()
+            ports.append(port)
+            arguments += ["--listen", self._endpoint(kind, port)]
+        command = [*TWISTD, "erlmcp", "--provider", PROVIDER, *arguments]
+        return Server(command, self._log("erlmcp"), ports=ports, environment=self.environment), ports
+
+    def stdio(self) -> Server:
+        """``erlmcp stdio`` on pipes."""
+        run = "import sys; from erlmcp.cli import main; sys.exit(main())"
+        command = [sys.executable, "-c", run, "stdio", "--provider", PROVIDER]
+        return Server(command, self._log("erlmcp-stdio"), pipes=True, environment=self.environment)
+
+    def what(self) -> list[str]:
+        """Versions of what is measured."""
+        lines = [
+            f"erlmcp on Python {sys.version.split()[0]}, {versions(sys.executable, 'twisted', 'httptools')}"
+        ]
+        lines.append(
+            "sdk-low, sdk-high: " + versions(python_peer("sdk", self.cache), "mcp", "uvicorn", "h11")
+        )
+        standard = python_peer("sdk-standard", self.cache)
+        lines.append("sdk-low-standard: " + versions(standard, "mcp", "uvicorn", "uvloop", "httptools"))
+        return lines
+
+    def _endpoint(self, kind: str, port: int) -> str:
+        if kind == "https":
+            key, certificate = self._certificate()
+            return f"http:ssl:{port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+        return f"{kind}:tcp:{port}:interface=127.0.0.1"
+
+    def _certificate(self) -> tuple[Path, Path]:
+        key, certificate = self.cache / "key.pem", self.cache / "certificate.pem"
+        if not certificate.exists():
+            subject = ["-subj", "/CN=localhost", "-days", "30", "-keyout", str(key), "-out", str(certificate)]
+            kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+            subprocess.run(
+                ["openssl", "req", "-x509", "-nodes", *kind, *subject],
+                check=True,
+                capture_output=True,
+                timeout=60,
+            )
+        return key, certificate
+
+    def _log(self, name: str) -> Path:
+        folder = self.cache / "logs"
+        folder.mkdir(exist_ok=True)
+        log = folder / f"{name}.log"
+        log.write_bytes(b"")
+        return log
