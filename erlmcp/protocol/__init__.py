@@ -4,12 +4,15 @@ The revision is 2026-07-28 throughout, unless a name says otherwise.
 """
 
 from erlmcp.protocol import _errors as errors
+from erlmcp.protocol import notifications
+from erlmcp.protocol._answers import check_answer
 from erlmcp.protocol._capabilities import (
     NO_CAPABILITIES,
     ClientCapabilities,
     ElicitationCapability,
     SamplingCapability,
 )
+from erlmcp.protocol._cursors import Cursors
 from erlmcp.protocol._eras import (
     Decision,
     Era,
@@ -40,7 +43,11 @@ from erlmcp.protocol._params import (
     Params,
     Reference,
     SubscriptionFilter,
+    check_params,
 )
+from erlmcp.protocol._questions import Question
+from erlmcp.protocol._results import cached, complete, input_required, server_info_meta
+from erlmcp.protocol._sealing import BadSeal, KeyRing, Sealer
 from erlmcp.protocol._versions import HANDSHAKE_VERSIONS, MODERN, MODERN_VERSIONS
 
 __all__ = [
@@ -51,38 +58,50 @@ __all__ = [
     "MODERN_VERSIONS",
     "NO_CAPABILITIES",
     "NO_META",
+    "BadSeal",
     "ClientCapabilities",
     "CompletionArgument",
     "CompletionContext",
+    "Cursors",
     "Decision",
     "ElicitationCapability",
     "Era",
     "Implementation",
+    "KeyRing",
     "McpError",
     "Meta",
     "Method",
     "Params",
+    "Question",
     "Reference",
     "SamplingCapability",
+    "Sealer",
     "SubscriptionFilter",
     "Verdict",
     "at_least",
     "bare_http_status",
+    "cached",
+    "check_answer",
     "check_headers",
     "check_modern",
     "check_parameter_headers",
+    "check_params",
     "classify_notification",
     "classify_request",
     "classify_response",
+    "complete",
     "decode_header_value",
     "encode_header_value",
     "errors",
     "has_envelope",
     "http_status",
+    "input_required",
     "missing_envelope",
+    "notifications",
     "read_meta",
     "refuse_array",
     "refuse_handshake",
     "reserved_meta_key",
+    "server_info_meta",
     "valid_meta_key",
 ]

@@ -161,9 +161,10 @@ def unknown_prompt(name: str) -> McpError:
     return McpError(INVALID_PARAMS, f"Unknown prompt: {_short(name)}")
 
 
-def deadline_exceeded(seconds: float) -> McpError:
-    """The request was not finished in time."""
-    return McpError(DEADLINE_EXCEEDED, f"The request was not finished within {seconds:g} s")
+def deadline_exceeded(seconds: float | None = None) -> McpError:
+    """The request was not finished in time: within `seconds`, if that is to be told."""
+    limit = "before its deadline" if seconds is None else f"within {seconds:g} s"
+    return McpError(DEADLINE_EXCEEDED, f"The request was not finished {limit}")
 
 
 def overloaded(message: str = "The server has no room for this request now", data: Any = UNSET) -> McpError:

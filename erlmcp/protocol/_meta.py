@@ -81,7 +81,7 @@ def read_meta(raw: bytes | Raw | UnsetType) -> Meta:
 
 
 def _located(problem: Exception) -> str:
-    """msgspec's message with ``$`` of its path written as ``params._meta``."""
+    """Msgspec's message with ``$`` of its path written as ``params._meta``."""
     return str(problem).replace("`$", "`params._meta", 1)
 
 

@@ -1,15 +1,18 @@
-"""The parameters of all client messages as one typed struct, so that a message is decoded in a single pass.
+"""The parameters of all client messages as one typed struct, so that a single pass decodes a message.
 
 What a request does with its parameters is decided elsewhere; parts that only a backend reads stay raw bytes.
 """
 
-from typing import Literal
+from typing import Literal, TypedDict
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from erlmcp.protocol._errors import McpError, invalid_params
+from erlmcp.protocol._methods import Method
+
 
 class Reference(Struct, frozen=True):
-    """What a completion is for: a prompt by name, or a resource template by URI (server/utilities/completion)."""
+    """What a completion is for: a prompt's name or a template's URI (server/utilities/completion)."""
 
     type: Literal["ref/prompt", "ref/resource"]
     name: str | UnsetType = UNSET
@@ -29,16 +32,13 @@ class CompletionContext(Struct, frozen=True):
     arguments: dict[str, str] | UnsetType = UNSET
 
 
-class SubscriptionFilter(Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """What a ``subscriptions/listen`` stream is to carry (basic/patterns/subscriptions, "Notification Filter").
+class SubscriptionFilter(TypedDict, total=False):
+    """What a ``subscriptions/listen`` stream is to carry (basic/patterns/subscriptions, "Notification Filter")."""
 
-    Encodes to its form on the wire, without the kinds that are not wanted.
-    """
-
-    tools_list_changed: bool = False
-    prompts_list_changed: bool = False
-    resources_list_changed: bool = False
-    resource_subscriptions: tuple[str, ...] = ()
+    toolsListChanged: bool
+    promptsListChanged: bool
+    resourcesListChanged: bool
+    resourceSubscriptions: list[str]
 
 
 class Params(Struct, rename="camel"):
@@ -66,3 +66,15 @@ class Params(Struct, rename="camel"):
     capabilities: Raw | UnsetType = UNSET
     client_info: Raw | UnsetType = UNSET
     level: str | UnsetType = UNSET
+
+
+def check_params(method: Method, params: Params | UnsetType) -> McpError | None:
+    """Whether the parameters that the method cannot do without are there.
+
+    Returns:
+        None if they are, else the -32602 that names the first missing one.
+    """
+    for name in method.required:
+        if params is UNSET or getattr(params, name) is UNSET:
+            return invalid_params(f"{method.name} needs params.{name}")
+    return None
