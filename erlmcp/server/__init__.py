@@ -1,0 +1,9 @@
+"""Towards clients: eras in, the pipeline of gates, parked calls, subscriptions.
+
+`Server` is one MCP server; transports talk to its channels. Where providers and upstreams come from is not known here.
+"""
+
+from erlmcp.server._pipeline import Gates, Pipeline
+from erlmcp.server._server import Server
+
+__all__ = ["Gates", "Pipeline", "Server"]

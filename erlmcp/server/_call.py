@@ -1,0 +1,100 @@
+"""One call: a request on its way through the house, and the way back to its client."""
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from erlmcp.interfaces import IConversation, IExchange, Outcome, Request
+from erlmcp.jsonrpc import encode_notification
+from erlmcp.protocol import METHODS, Params, at_least, errors, notifications
+from erlmcp.server._asks import Asks
+
+if TYPE_CHECKING:
+    from erlmcp.server._running import Running
+
+
+@implementer(IConversation)
+class Call:
+    """A modern client's request in flight; its conversation with that client.
+
+    Attributes:
+        exchange: the way back.
+        request: what was asked.
+        passage: the Deferred of its pass through the pipeline, None while that has not waited.
+        running: the work behind it, once that waits.
+        settled: whether it has been answered or given up; nothing is sent for it then.
+    """
+
+    __slots__ = ("_asks", "_progress", "exchange", "passage", "request", "running", "settled")
+
+    def __init__(self, exchange: IExchange, request: Request) -> None:
+        self.exchange = exchange
+        self.request = request
+        self.passage: Deferred[Outcome] | None = None
+        self.running: Running | None = None
+        self.settled = False
+        self._asks: Asks | None = None
+        self._progress: float | None = None
+
+    @property
+    def asks(self) -> Asks:
+        """The questions of the work behind this call."""
+        if self._asks is None:
+            self._asks = Asks(answers_of(self.request.params))
+        return self._asks
+
+    def take_over(self, running: "Running") -> None:
+        """Carry on a conversation that an earlier request of the same client began."""
+        former = running.request.conversation
+        self.running = running
+        self._asks = running.asks
+        if isinstance(former, Call):
+            self._progress = former._progress
+
+    def ask(self, questions: dict[str, dict[str, Any]]) -> Deferred[dict[str, dict[str, Any]]]:
+        """See `IConversation`."""
+        if not METHODS[self.request.method].may_ask:
+            raise errors.internal(f"{self.request.method} may not ask its client for input")
+        return self.asks.put(questions, permitted=self.permit)
+
+    def permit(self, question: dict[str, Any]) -> None:
+        """Refuse a question that the client's capabilities do not cover (-32021; basic/index, _meta)."""
+        missing = self.request.capabilities.missing_for(question)
+        if missing is not None:
+            raise errors.missing_capability(missing)
+
+    def progress(self, progress: float, total: float | None, message: str | None) -> None:
+        """See `IConversation`. Values that do not increase are dropped (basic/patterns/progress)."""
+        token = self.request.progress_token
+        if token is None or not self._open_for_notifications():
+            return
+        if self._progress is not None and progress <= self._progress:
+            return
+        self._progress = progress
+        self.exchange.notify(encode_notification(*notifications.progress(token, progress, total, message)))
+
+    def log(self, level: str, data: Any, logger: str | None) -> None:
+        """See `IConversation`. Nothing is sent for a request without a log level (server/utilities/logging)."""
+        threshold = self.request.log_level
+        if threshold is None or not at_least(level, threshold) or not self._open_for_notifications():
+            return
+        self.exchange.notify(encode_notification(*notifications.log_message(level, data, logger)))
+
+    def _open_for_notifications(self) -> bool:
+        return not self.settled and self.exchange.streaming and not self.exchange.congested
+
+
+def answers_of(params: Params) -> dict[str, Any]:
+    """The ``inputResponses`` of a request, by key; empty if it has none.
+
+    Raises:
+        McpError: -32602, they are not an object of objects.
+    """
+    if isinstance(params.input_responses, msgspec.UnsetType):
+        return {}
+    try:
+        return msgspec.json.decode(params.input_responses, type=dict[str, dict[str, Any]])
+    except msgspec.ValidationError as error:
+        raise errors.invalid_params(f"inputResponses must map each key to a result object: {error}") from None

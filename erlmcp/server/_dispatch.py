@@ -1,0 +1,93 @@
+"""Gate 8: who answers a request, and what becomes of work that does not end at once."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, cast
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from erlmcp.interfaces import Complete, IBackend, IMiddleware, NeedsInput, Outcome, Request
+from erlmcp.server._call import Call
+from erlmcp.server._directory import LISTS, Directory
+from erlmcp.server._drive import Finished, begin
+from erlmcp.server._parking import Parking
+from erlmcp.server._running import Running
+from erlmcp.server._subscriptions import Subscriptions
+from erlmcp.timing import Wheel
+
+Answer = Outcome | Awaitable[Outcome]
+
+
+class Dispatch:
+    """Sends each request to what answers it.
+
+    Args:
+        directory: answers about the server itself.
+        subscriptions: answers ``subscriptions/listen``.
+        parking: finds the work that a retry goes on with.
+        middleware: wrapped around backends, the first outermost.
+        wheel, clock: for deadlines of work that waits.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        subscriptions: Subscriptions,
+        parking: Parking,
+        middleware: Sequence[IMiddleware],
+        wheel: Wheel,
+        clock: IReactorTime,
+    ) -> None:
+        self._own: dict[str, Callable[[Request], Answer]] = {
+            "server/discover": directory.discover,
+            "subscriptions/listen": subscriptions.listen,
+            **dict.fromkeys(LISTS, directory.page),
+        }
+        self._parking = parking
+        self._wheel = wheel
+        self._clock = clock
+        self._to_backend: Callable[[Request], Answer] = _ask_backend
+        for one in reversed(middleware):
+            self._to_backend = _wrapped(one, self._to_backend)
+
+    def __call__(self, request: Request) -> Answer:
+        """Answer at once, or give what to wait for."""
+        own = self._own.get(request.method)
+        if own is not None:
+            return own(request)
+        state = request.params.request_state
+        if not isinstance(state, msgspec.UnsetType):
+            resumed = self._parking.retry(request, state)
+            if resumed is not None:
+                return resumed
+        answer = self._to_backend(request)
+        if isinstance(answer, (Complete, NeedsInput)):
+            return answer
+        if isinstance(answer, Deferred):
+            work: Deferred[Outcome] = answer
+        else:
+            begun = begin(cast(Coroutine[Any, Any, Outcome], answer))
+            if isinstance(begun, Finished):
+                outcome: Outcome = begun.value
+                return outcome
+            work = begun
+        call = cast(Call, request.conversation)
+        call.running = Running(request, call.asks, work, self._wheel, self._clock)
+        return call.running.outcome()
+
+
+def _ask_backend(request: Request) -> Answer:
+    backend: IBackend = request.backend
+    return backend.dispatch(request)
+
+
+def _wrapped(middleware: IMiddleware, inner: Callable[[Request], Answer]) -> Callable[[Request], Answer]:
+    async def call_next(request: Request) -> Outcome:
+        answer = inner(request)
+        return answer if isinstance(answer, (Complete, NeedsInput)) else await answer
+
+    def wrapped(request: Request) -> Answer:
+        return middleware.wrap(request, call_next)
+
+    return wrapped

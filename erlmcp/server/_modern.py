@@ -1,0 +1,150 @@
+"""The modern edge: revision 2026-07-28 in, one `Request`; an outcome or an error out, as that revision says it.
+
+It is the only place that knows how a modern client is asked for input and how its answers are spelt.
+"""
+
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from erlmcp.catalog import InvalidArguments
+from erlmcp.interfaces import Complete, IExchange, NeedsInput, Request
+from erlmcp.jsonrpc import Message, encode_error, encode_result
+from erlmcp.protocol import METHODS, McpError, Meta, Params, check_modern, errors, results
+from erlmcp.server._call import Call
+from erlmcp.server._parking import Parking
+
+log = Logger()
+
+NO_PARAMS = Params()
+
+
+class ModernEdge:
+    """Reads modern requests and writes their answers.
+
+    Args:
+        server_info: the ``serverInfo`` object that every result carries.
+        declared: gives the capability object of the server; methods of others are unknown here.
+        parking: where work waits for a client's retry.
+    """
+
+    def __init__(
+        self, server_info: dict[str, Any], declared: Callable[[], dict[str, Any]], parking: Parking
+    ) -> None:
+        self._meta = results.server_meta(server_info)
+        self._declared = declared
+        self._parking = parking
+
+    def request(self, message: Message[Params], meta: Meta, exchange: IExchange, size: int, received: float) -> Request:
+        """Make a request of a message with an envelope.
+
+        Raises:
+            McpError: -32602, -32020, -32022 or -32601, checked in this order.
+        """
+        params = message.params
+        if isinstance(params, msgspec.UnsetType):
+            params = NO_PARAMS
+        named = params.name if isinstance(params.name, str) else params.uri if isinstance(params.uri, str) else None
+        method = check_modern(message.method, meta, exchange.headers, named)  # type: ignore[arg-type]
+        if isinstance(method, McpError):
+            raise method
+        if method.capability is not None and method.capability not in self._declared():
+            raise errors.method_not_found(method.name)
+        name = ""
+        if method.name_field is not None:
+            value = params.name if method.name_field == "name" else params.uri
+            if isinstance(value, msgspec.UnsetType):
+                raise errors.invalid_params(f"params.{method.name_field} is missing: {method.name} needs a string there")
+            name = value
+        return Request(
+            id=message.id,  # type: ignore[arg-type]
+            method=method.name,
+            name=name,
+            params=params,
+            version=meta.protocol_version,  # type: ignore[arg-type]
+            capabilities=meta.capabilities,
+            client=None if isinstance(meta.client_info, msgspec.UnsetType) else meta.client_info,
+            log_level=None if isinstance(meta.log_level, msgspec.UnsetType) else meta.log_level,
+            progress_token=None if isinstance(meta.progress_token, msgspec.UnsetType) else meta.progress_token,
+            trace=meta.trace,
+            peer=exchange.peer,
+            headers=exchange.headers,
+            received=received,
+            size=size,
+        )
+
+    def finish(self, call: Call, outcome: Complete | NeedsInput) -> None:
+        """Answer a call with its outcome."""
+        request = call.request
+        try:
+            result = self._complete(request, outcome) if type(outcome) is Complete else self._ask(call, outcome)
+            message = encode_result(request.id, result)
+        except (McpError, TypeError, ValueError, OverflowError) as error:
+            self.fail(call, error)
+            return
+        call.settled = True
+        call.exchange.reply(message)
+
+    def fail(self, call: Call, error: Exception) -> None:
+        """Answer a call with the error that it came to; nothing is sent for one that its client gave up."""
+        request = call.request
+        if isinstance(error, McpError):
+            self.refuse(call.exchange, request.id, error)
+        elif isinstance(error, InvalidArguments):
+            # Tool execution errors are for the model to read and mend (server/tools, "Error Handling").
+            self.finish(call, Complete({"content": [{"type": "text", "text": str(error)}], "isError": True}))
+        elif isinstance(error, CancelledError):
+            self.refuse(call.exchange, request.id, errors.shutting_down())
+        else:
+            incident = token_hex(4)
+            log.error(
+                "{method} {name} of request {id} failed [{incident}]: {error!r}",
+                method=request.method,
+                name=request.name,
+                id=request.id,
+                incident=incident,
+                error=error,
+                log_failure=Failure(error),
+            )
+            self.refuse(call.exchange, request.id, errors.internal(f"Internal error; the log has it as {incident}"))
+        call.settled = True
+
+    def refuse(self, exchange: IExchange, id: int | str | None, error: McpError) -> None:  # noqa: A002
+        """Answer a message with an error."""
+        try:
+            message = encode_error(id, error.code, error.message, error.data)
+        except (TypeError, ValueError, OverflowError):
+            log.error("an error's data cannot be sent: {data!r}", data=error.data)
+            message = encode_error(id, error.code, error.message)
+        exchange.reply(message, error.http_status(), error.headers)
+
+    def _complete(self, request: Request, outcome: Complete) -> dict[str, Any]:
+        result = results.complete(outcome.fields, self._meta)
+        if METHODS[request.method].cacheable:
+            params = request.params
+            if params.request_state is not msgspec.UNSET or params.input_responses is not msgspec.UNSET:
+                # What a retry came to depends on inputs that are in no cache key (server/utilities/caching).
+                result["ttlMs"] = 0
+                result["cacheScope"] = "private"
+            else:
+                result.setdefault("ttlMs", 0)
+                result.setdefault("cacheScope", "private")
+        return result
+
+    def _ask(self, call: Call, outcome: NeedsInput) -> dict[str, Any]:
+        request = call.request
+        if not METHODS[request.method].may_ask:
+            raise errors.internal(f"{request.method} may not ask its client for input")
+        for question in outcome.questions.values():
+            call.permit(question)
+        state: str | None = None
+        if call.running is not None and not call.running.ended:
+            state = self._parking.park(call.running, request)
+        elif outcome.state is not None:
+            state = self._parking.keep(outcome.state, request)
+        return results.input_required(outcome.questions, state, self._meta)

@@ -1,0 +1,162 @@
+"""Parked work: what waits for a client's retry, and the sealed tickets that lead back to it.
+
+A ticket (``requestState``, revision 2026-07-28, basic/patterns/mrtr) names the owner and the parked work, or carries
+a backend's own state. It is bound to principal, method, name and arguments, expires, and a parked work's is used once.
+"""
+
+import hashlib
+import secrets
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from erlmcp.interfaces import Outcome, Request
+from erlmcp.protocol import BadSeal, Sealer, errors
+from erlmcp.server._call import Call, answers_of
+from erlmcp.server._running import Running
+from erlmcp.timing import Entry, Wheel
+
+
+class Ticket(msgspec.Struct, array_like=True):
+    """What a ``requestState`` says, once unsealed: parked work by its owner and number, or a backend's own state."""
+
+    owner: str
+    park: str
+    state: str | None = None
+
+
+class Parked(msgspec.Struct):
+    """One parked work, its principal and its time limit."""
+
+    running: Running
+    principal: str
+    limit: Entry
+
+
+class Parking:
+    """Where work waits for its client.
+
+    Args:
+        sealer: the key ring's sealer for ``requestState``.
+        wheel: for the time limits.
+        wall_clock: seconds since the epoch; a ticket's expiry must mean the same after a restart.
+        limit: seconds that work stays parked.
+        per_principal, total: how many works may be parked at once.
+    """
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        wheel: Wheel,
+        wall_clock: Callable[[], float],
+        *,
+        limit: float = 600.0,
+        per_principal: int = 100,
+        total: int = 10_000,
+    ) -> None:
+        self._sealer = sealer
+        self._wheel = wheel
+        self._wall_clock = wall_clock
+        self._limit = limit
+        self._per_principal = per_principal
+        self._total = total
+        self._owner = secrets.token_urlsafe(9)
+        self._parked: dict[str, Parked] = {}
+        self._counts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def park(self, running: Running, request: Request) -> str:
+        """Keep the work until its retry, at most for the limit.
+
+        Returns:
+            The ``requestState`` for the client.
+
+        Raises:
+            McpError: too much is parked already; the work has been cancelled.
+        """
+        principal = _owner_of(request)
+        if len(self._parked) >= self._total or self._counts[principal] >= self._per_principal:
+            running.cancel()
+            scope = "this caller" if self._counts[principal] >= self._per_principal else "this server"
+            raise errors.overloaded(f"too many calls of {scope} wait for input already; answer or abandon some first")
+        number = secrets.token_urlsafe(16)
+        limit = self._wheel.after(self._limit, self._expired, number)
+        self._parked[number] = Parked(running, principal, limit)
+        self._counts[principal] += 1
+        return self._seal(Ticket(self._owner, number), request)
+
+    def keep(self, state: str, request: Request) -> str:
+        """Seal a backend's own state, so that only this principal can bring it back, and only for this call."""
+        return self._seal(Ticket("", "", state), request)
+
+    def retry(self, request: Request, ticket: str) -> Deferred[Outcome] | None:
+        """Go on with what a retry's ``requestState`` stands for.
+
+        Returns:
+            A Deferred of what comes next of the parked work; or None if the request must be dispatched again, with
+            the backend's own state now in its parameters.
+
+        Raises:
+            McpError: -32602 for a ticket that is not ours, not this caller's, not for this call, used or expired, and
+                for answers that do not fit; outcome unknown for work whose process has gone.
+        """
+        try:
+            payload = self._sealer.unseal(ticket, _binding(request), self._wall_clock())
+        except BadSeal:
+            raise errors.invalid_params(
+                "requestState is not valid for this request: it was altered, has expired, or belongs to another "
+                "caller, method, name or set of arguments; make the call again without it"
+            ) from None
+        found = msgspec.json.decode(payload, type=Ticket)
+        if found.state is not None:
+            request.params.request_state = found.state
+            return None
+        if found.owner != self._owner:
+            raise errors.outcome_unknown(
+                "the process that was running this call has gone, so its outcome is unknown; make the call again only "
+                "if running it twice does no harm"
+            )
+        parked = self._parked.get(found.park)
+        if parked is None:
+            raise errors.invalid_params("requestState has been used or has expired; make the call again without it")
+        answers = answers_of(request.params)
+        parked.running.asks.check(answers)
+        self._forget(found.park)
+        call: Call = request.conversation  # type: ignore[assignment]
+        call.take_over(parked.running)
+        return parked.running.resume(request, answers)
+
+    def close(self) -> None:
+        """Cancel all that is parked: the process ends."""
+        for number in list(self._parked):
+            self._expired(number)
+
+    def _seal(self, ticket: Ticket, request: Request) -> str:
+        expires = self._wall_clock() + self._limit
+        return self._sealer.seal(msgspec.json.encode(ticket), _binding(request), expires)
+
+    def _expired(self, number: str) -> None:
+        self._forget(number).running.cancel()
+
+    def _forget(self, number: str) -> Parked:
+        parked = self._parked.pop(number)
+        parked.limit.cancel()
+        self._counts[parked.principal] -= 1
+        if not self._counts[parked.principal]:
+            del self._counts[parked.principal]
+        return parked
+
+
+def _owner_of(request: Request) -> str:
+    return f"{request.principal.kind}\0{request.principal.id}"
+
+
+def _binding(request: Request) -> bytes:
+    """Principal, method, name and arguments; arguments in one canonical spelling, since clients may reorder keys."""
+    arguments = msgspec.json.encode(request.arguments, order="sorted")
+    digest = hashlib.sha256(arguments).hexdigest()
+    return "\0".join((_owner_of(request), request.method, request.name, digest)).encode("utf-8", "surrogatepass")

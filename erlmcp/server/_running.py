@@ -1,0 +1,137 @@
+"""Work that did not end at once: a backend's coroutine, who waits for it, what it asks, and until when it may run.
+
+A running work outlives the request that began it when it asks the client: it is parked, and the client's retry,
+a request of its own, goes on waiting for it. See docs/machines/running.md.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from erlmcp.interfaces import NeedsInput, Outcome, Request
+from erlmcp.protocol import errors
+from erlmcp.server._asks import Asks
+from erlmcp.timing import Entry, Wheel
+
+log = Logger()
+
+
+class Running:
+    """One backend coroutine under way.
+
+    Args:
+        request: the request that began it; the backend holds on to it, so a retry refreshes it in place.
+        asks: its questions.
+        work: the Deferred of its outcome.
+        wheel: for the deadline.
+        clock: the clock that `Request.deadline` is on.
+    """
+
+    __slots__ = ("_began", "_clock", "_deadline", "_result", "_surfacing", "_waiter", "_wheel", "_work", "asks", "request")
+
+    def __init__(self, request: Request, asks: Asks, work: Deferred[Outcome], wheel: Wheel, clock: IReactorTime) -> None:
+        self.request = request
+        self.asks = asks
+        self._work = work
+        self._result: Outcome | Failure | None = None
+        self._wheel = wheel
+        self._clock = clock
+        self._waiter: Deferred[Outcome] | None = None
+        self._surfacing: Any = None
+        self._deadline: Entry | None = None
+        self._began = 0.0
+        asks.on_question = self._asked
+        work.addCallbacks(self._done, self._failed)
+
+    def outcome(self) -> Deferred[Outcome]:
+        """Wait for what comes next: the work's end, or questions that it has. One at a time may wait.
+
+        Cancelling the wait cancels the work.
+        """
+        waiter: Deferred[Outcome] = Deferred(lambda _: self.cancel())
+        if self._result is not None:
+            waiter.callback(self._result)
+            return waiter
+        self._waiter = waiter
+        if self.request.deadline:
+            self._began = self._clock.seconds()
+            remaining = self.request.deadline - self._began
+            self._deadline = self._wheel.after(max(0.0, remaining), self._expired)
+        if self.asks.open:
+            # Nothing can be open here but what was asked before anyone waited, or not answered by a retry.
+            self._surface()
+        return waiter
+
+    def resume(self, retry: Request, answers: dict[str, Any]) -> Deferred[Outcome]:
+        """Go on with a retry's answers: its identity, capabilities, deadline and way back replace the old ones."""
+        request = self.request
+        for name in (
+            "id",
+            "capabilities",
+            "client",
+            "log_level",
+            "progress_token",
+            "trace",
+            "peer",
+            "headers",
+            "principal",
+            "deadline",
+            "received",
+            "conversation",
+        ):
+            setattr(request, name, getattr(retry, name))
+        self.asks.answer(answers)
+        return self.outcome()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the work has come to its result."""
+        return self._result is not None
+
+    def cancel(self) -> None:
+        """Stop the work; whoever waits for it gets a CancelledError."""
+        self.request.cancel()
+        self._work.cancel()
+        self._settle(Failure(CancelledError()))
+
+    def _asked(self) -> None:
+        # Questions of one turn of the reactor go out together, so a coroutine may ask several at once.
+        if self._waiter is not None and self._surfacing is None:
+            self._surfacing = self._clock.callLater(0, self._surface)
+
+    def _surface(self) -> None:
+        self._surfacing = None
+        if self._waiter is not None and self.asks.open:
+            self._settle(NeedsInput(self.asks.open))
+
+    def _expired(self) -> None:
+        self._deadline = None
+        waiter, self._waiter = self._waiter, None
+        self.request.cancel()
+        self._work.cancel()
+        self._waiter = waiter
+        self._settle(Failure(errors.deadline_exceeded(round(self.request.deadline - self._began, 3))))
+
+    def _done(self, outcome: Outcome) -> None:
+        self._result = outcome
+        self._settle(outcome)
+
+    def _failed(self, failure: Failure) -> None:
+        self._result = failure
+        if self._waiter is None and not failure.check(CancelledError):
+            log.failure("{method} {name} failed after its caller had gone", failure, method=self.request.method, name=self.request.name)
+        self._settle(failure)
+
+    def _settle(self, result: Outcome | Failure) -> None:
+        if self._surfacing is not None:
+            self._surfacing.cancel()
+            self._surfacing = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.called:
+            waiter.callback(result)

@@ -1,0 +1,134 @@
+"""One MCP server, put together: what `tap` makes one of, and gives a channel of to each listener."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from erlmcp.catalog import Catalog
+from erlmcp.interfaces import IChannel, ICounters, IMiddleware, Request
+from erlmcp.jsonrpc import Codec, Limits
+from erlmcp.protocol import Cursors, KeyRing, Params
+from erlmcp.server._channel import Channel, InFlight
+from erlmcp.server._directory import Directory
+from erlmcp.server._dispatch import Dispatch
+from erlmcp.server._modern import ModernEdge
+from erlmcp.server._parking import Parking
+from erlmcp.server._pipeline import Gates, Pipeline
+from erlmcp.server._subscriptions import Subscriptions
+from erlmcp.timing import Wheel
+
+
+class Server:
+    """Serves a catalog to modern clients, over any transport.
+
+    Args:
+        name, version, title: what clients are told (``serverInfo``).
+        catalog: what there is to serve.
+        gates: the pipeline's gates.
+        counters: where requests and errors are counted.
+        key_ring: seals cursors and ``requestState``.
+        clock: the reactor.
+        instructions: for models; the providers' own where empty.
+        website, icons: further parts of ``serverInfo``.
+        middleware: around each dispatch, the first outermost.
+        limits: of a message's size and shape.
+        page_size: entries a page of a list.
+        park_limit: seconds that a call waits for its client's input.
+        parked_per_principal, parked: how many calls may so wait.
+        subscriptions: how many may listen at once.
+        wall_clock, seconds: seconds since the epoch, and a clock for durations.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: str,
+        catalog: Catalog,
+        gates: Gates,
+        counters: ICounters,
+        key_ring: KeyRing,
+        clock: IReactorTime,
+        title: str | None = None,
+        instructions: str = "",
+        website: str | None = None,
+        icons: Sequence[dict[str, Any]] = (),
+        middleware: Sequence[IMiddleware] = (),
+        limits: Limits | None = None,
+        page_size: int = 100,
+        park_limit: float = 600.0,
+        parked_per_principal: int = 100,
+        parked: int = 10_000,
+        subscriptions: int = 50_000,
+        wall_clock: Callable[[], float] = time.time,
+        seconds: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._catalog = catalog
+        self._gates = gates
+        self._counters = counters
+        self._seconds = seconds
+        self._in_flight = InFlight()
+        self._wheel = Wheel(clock)
+        self.parking = Parking(
+            key_ring.sealer("request-state"),
+            self._wheel,
+            wall_clock,
+            limit=park_limit,
+            per_principal=parked_per_principal,
+            total=parked,
+        )
+        self.subscriptions = Subscriptions(catalog.capabilities, self._readable, self._wheel, total=subscriptions)
+        directory = Directory(
+            catalog,
+            gates.authorize,
+            Cursors(key_ring.sealer("cursor")),
+            wall_clock,
+            page_size=page_size,
+            instructions=instructions,
+        )
+        dispatch = Dispatch(directory, self.subscriptions, self.parking, middleware, self._wheel, clock)
+        self._pipeline = Pipeline(gates, dispatch, counters, seconds)
+        info: dict[str, Any] = {"name": name, "version": version}
+        if title is not None:
+            info["title"] = title
+        if website is not None:
+            info["websiteUrl"] = website
+        if icons:
+            info["icons"] = list(icons)
+        self._edge = ModernEdge(info, catalog.capabilities, self.parking)
+        self._unwatch = catalog.watch(self.subscriptions.publish)
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls wait for something, subscriptions included."""
+        return len(self._in_flight)
+
+    def channel(self, limits: Limits | None = None) -> IChannel:
+        """The channel for one listener.
+
+        Args:
+            limits: that listener's own limits of a message's size and shape.
+        """
+        codec = Codec(Params, limits or self._limits)
+        return Channel(codec, self._edge, self._pipeline, self._counters, self._seconds, self._in_flight)
+
+    def drain(self) -> Deferred[None]:
+        """End subscriptions gracefully and parked calls at once; fires when no call is left."""
+        self._unwatch()
+        self.subscriptions.close()
+        self.parking.close()
+        return self._in_flight.empty()
+
+    def stop(self) -> None:
+        """End all that is left, now."""
+        self._in_flight.cancel()
+        self._wheel.stop()
+
+    def _readable(self, request: Request, uri: str) -> bool:
+        if self._catalog.find("resources/read", uri) is None:
+            return False
+        return self._gates.authorize.shows(request.principal, "resources/read", uri)
