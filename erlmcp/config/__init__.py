@@ -1,0 +1,48 @@
+"""The configuration, from TOML files to checked, frozen settings; secrets, sealing keys, finding plugins."""
+
+from erlmcp.config._keys import SealingKeys, new_key, parse_keys, sealing_keys, state_directory
+from erlmcp.config._load import DEMO_LISTEN, DEMO_PROVIDER, from_command_line, load
+from erlmcp.config._model import (
+    Limits,
+    ListenerLimits,
+    ListenSettings,
+    ProviderSettings,
+    ServerSettings,
+    Settings,
+    TelemetrySettings,
+)
+from erlmcp.config._plugins import backend, found, origin, providers, transports
+from erlmcp.config._problems import ConfigurationError, Problem, nearest
+from erlmcp.config._reach import endpoint_reachable, is_loopback, reachable
+from erlmcp.config._secrets import Secret
+
+__all__ = [
+    "DEMO_LISTEN",
+    "DEMO_PROVIDER",
+    "ConfigurationError",
+    "Limits",
+    "ListenSettings",
+    "ListenerLimits",
+    "Problem",
+    "ProviderSettings",
+    "SealingKeys",
+    "Secret",
+    "ServerSettings",
+    "Settings",
+    "TelemetrySettings",
+    "backend",
+    "endpoint_reachable",
+    "found",
+    "from_command_line",
+    "is_loopback",
+    "load",
+    "nearest",
+    "new_key",
+    "origin",
+    "parse_keys",
+    "providers",
+    "reachable",
+    "sealing_keys",
+    "state_directory",
+    "transports",
+]

@@ -1,0 +1,144 @@
+"""The configuration, once it has been checked: frozen values, every default filled in."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from erlmcp.config._secrets import Secret
+from erlmcp.interfaces import WireLimits
+
+Bytes = Annotated[int, Meta(ge=1024, le=1 << 31, extra={"unit": "bytes"})]
+Count = Annotated[int, Meta(ge=1, le=1 << 31)]
+Seconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
+Text = Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``[server]``: who it says it is, and what outlives it.
+
+    Attributes:
+        name, title, version: as clients see them; the version's default is erlmcp's own.
+        instructions: guidance for the model; that of the providers where empty.
+        state: the directory for what outlives the process; None for none.
+        keys: sealing keys, newest first.
+        drain: seconds that calls in flight get when the daemon ends.
+        page_size: entries on one page of a list.
+    """
+
+    name: Text = "erlmcp"
+    title: Text | None = None
+    version: Text | None = None
+    instructions: str = ""
+    state: Text | None = None
+    keys: Secret | None = None
+    drain: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    page_size: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``[limits]`` sets for all listeners and ``[listen.limits]`` for one.
+
+    Attributes:
+        connections: connections at once on the listener.
+        per_address: connections at once from one address on the listener.
+        depth: nesting of a message.
+        keys: members of all objects of a message together.
+        string: the longest string of a message, in bytes.
+
+    The others are those of `erlmcp.interfaces.WireLimits`.
+    """
+
+    message: Bytes = 4 * 1024 * 1024
+    in_flight: Count = 256
+    write_buffer: Bytes = 1024 * 1024
+    headers: Bytes = 32 * 1024
+    header_count: Count = 100
+    slow: Seconds = 10.0
+    lease: Seconds = 30.0
+    idle: Seconds = 3600.0
+    heartbeat: Seconds = 15.0
+    connections: Count = 20_000
+    per_address: Count = 1_000
+    depth: Annotated[int, Meta(ge=8, le=512)] = 64
+    keys: Count = 100_000
+    string: Bytes = 4 * 1024 * 1024
+
+    @property
+    def wire(self) -> WireLimits:
+        """The part that each connection keeps by itself."""
+        return WireLimits(**{name: getattr(self, name) for name in WireLimits.__struct_fields__})
+
+
+class Limits(ListenerLimits, frozen=True, kw_only=True):
+    """``[limits]``: for all listeners, and for the process as a whole.
+
+    Attributes:
+        concurrency: requests at work at once in the process.
+        timeout: seconds for a request whose tool, resource or prompt has no timeout of its own.
+    """
+
+    concurrency: Count = 10_000
+    timeout: Seconds = 60.0
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``[[provider]]``.
+
+    Attributes:
+        use: ``MODULE:ATTRIBUTE``, or the name of a provider plugin.
+        options: the plugin's own table.
+        isolation: where it runs; for now in the daemon itself.
+        key: how problems name this table.
+    """
+
+    use: Text
+    options: dict[str, Any] = {}
+    isolation: Literal["inline"] = "inline"
+    key: str = ""
+
+
+class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``[[listen]]``.
+
+    Attributes:
+        name: unique; in logs and metrics.
+        transport: the transport plugin's name.
+        endpoint: a Twisted endpoint description.
+        auth: ``none`` if everybody may use a listener that others can reach.
+        limits: those of ``[limits]`` with the listener's own on top.
+        options: the transport's own keys, as its options struct.
+        key: how problems name this table.
+    """
+
+    name: Text
+    transport: str
+    endpoint: str = ""
+    auth: Literal["none"] | None = None
+    limits: ListenerLimits = ListenerLimits()
+    options: Any = None
+    key: str = ""
+
+
+class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``[telemetry]``.
+
+    Attributes:
+        endpoint: where ``/healthz``, ``/readyz`` and ``/metrics`` are served; None for nowhere.
+        auth: ``none`` if the endpoint may be one that others can reach.
+        hosts: names that a request's Host may have besides those of this machine's loopback.
+    """
+
+    endpoint: Text | None = None
+    auth: Literal["none"] | None = None
+    hosts: tuple[Text, ...] = ()
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole configuration."""
+
+    server: ServerSettings = ServerSettings()
+    limits: Limits = Limits()
+    providers: tuple[ProviderSettings, ...] = ()
+    listen: tuple[ListenSettings, ...] = ()
+    telemetry: TelemetrySettings = TelemetrySettings()
