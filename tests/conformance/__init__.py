@@ -1,0 +1,1 @@
+"""The conformance suite's fixture, and what runs the suite against the daemon."""

@@ -1,0 +1,1 @@
+"""Other people's implementations against ours, in real processes on loopback."""
