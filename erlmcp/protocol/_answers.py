@@ -67,7 +67,7 @@ class _Roots(Struct):
 
 
 def check_answer(question: dict[str, Any], answer: Any) -> str | None:
-    """Compare an answer with its question: its structure, and a form's content with the schema that was asked for.
+    """Compare an answer with its question: its structure, and a form's content with the requested schema.
 
     Args:
         question: the request object, as `Question` builds them.

@@ -8,7 +8,7 @@ _Settings = dict[str, Raw]
 
 
 class ElicitationCapability(Struct, frozen=True):
-    """Kinds of elicitation. Declared without any kind, it means forms (client/elicitation, "Capabilities")."""
+    """Kinds of elicitation. Declared without any, it means forms (client/elicitation, "Capabilities")."""
 
     form: _Settings | UnsetType = UNSET
     url: _Settings | UnsetType = UNSET

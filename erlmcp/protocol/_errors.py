@@ -1,4 +1,4 @@
-"""Errors as MCP puts them on the wire: codes, HTTP statuses, and builders for those that the specification shapes.
+"""Errors as MCP puts them on the wire: codes, HTTP statuses, and a builder for each.
 
 The codes between -32768 and -32000 are JSON-RPC's and MCP's; those of this project lie outside, as revision
 2026-07-28 (basic/index, "Error Codes") asks for.
@@ -107,7 +107,7 @@ def invalid_params(message: str, data: Any = UNSET, *, status: int | None = None
 
 
 def malformed_envelope(message: str) -> McpError:
-    """-32602 with HTTP 400: `_meta` lacks a required field, or has one of the wrong kind (basic/index, "_meta")."""
+    """-32602 with HTTP 400: `_meta` lacks a required field or has a bad one (basic/index, "_meta")."""
     return McpError(INVALID_PARAMS, message, status=400)
 
 
@@ -178,7 +178,8 @@ def rate_limited(message: str, retry_after: float, data: dict[str, Any] | None =
     Args:
         message: which one.
         retry_after: seconds until a try may succeed; goes into ``Retry-After`` (whole seconds, rounded up)
-            and ``data.retryAfterMs``. data: more for ``error.data``, such as the rule's name.
+            and ``data.retryAfterMs``.
+        data: more for ``error.data``, such as the rule's name.
     """
     milliseconds = max(0, round(retry_after * 1000))
     header = (b"retry-after", b"%d" % -(-milliseconds // 1000))

@@ -1,4 +1,4 @@
-"""The HTTP headers that mirror a request's body (2026-07-28, basic/transports/streamable-http, "Request Metadata").
+"""The HTTP headers that mirror a request's body (basic/transports/streamable-http, "Request Metadata").
 
 Field names come in lower case, as transports give them; values are raw bytes. Every refusal is a -32020.
 """
@@ -25,7 +25,7 @@ _SAFE_INTEGER: Final = 2**53 - 1
 
 
 class MirroredParameter(Protocol):
-    """A tool parameter that is mirrored into a header, as `erlmcp.interfaces.HeaderParameter` describes it."""
+    """A tool parameter that is mirrored into a header: `erlmcp.interfaces.HeaderParameter` is one."""
 
     @property
     def path(self) -> tuple[str, ...]:

@@ -18,5 +18,5 @@ _RANKS: Final = {level: rank for rank, level in enumerate(LOG_LEVELS)}
 
 
 def at_least(level: str, threshold: str) -> bool:
-    """Whether a message of `level` is to be sent where `threshold` was asked for. KeyError for no level at all."""
+    """Whether to send a message of `level` where `threshold` was asked for. KeyError for an unknown level."""
     return _RANKS[level] >= _RANKS[threshold]

@@ -1,4 +1,4 @@
-"""The `_meta` of a client's message: the envelope that makes a request modern, and what else the protocol reads there.
+"""The `_meta` of a client's message: the envelope that makes a request modern, and the protocol's other keys.
 
 Keys that the protocol does not know are not looked at; who needs them has the raw bytes.
 """
@@ -23,7 +23,7 @@ _Level = Literal["debug", "info", "notice", "warning", "error", "critical", "ale
 
 
 class Implementation(Struct, frozen=True):
-    """A client's or server's name and version, as it says them itself. For display only, never for decisions."""
+    """A client's or server's name and version, as it says them itself: for display, never for decisions."""
 
     name: str
     version: str
@@ -93,7 +93,7 @@ _KEY_LENGTH: Final = 512
 
 
 def valid_meta_key(key: str) -> bool:
-    """Whether a `_meta` key is well formed (basic/index, "_meta": an optional prefix of dotted labels, a name).
+    """Whether a `_meta` key is well formed: an optional prefix of labels, a name (basic/index, "_meta").
 
     Keys over 512 characters are refused, which the specification leaves open.
     """
@@ -101,7 +101,7 @@ def valid_meta_key(key: str) -> bool:
 
 
 def reserved_meta_key(key: str) -> bool:
-    """Whether the key is the protocol's own: its prefix has ``modelcontextprotocol`` or ``mcp`` as second label."""
+    """Whether a key is the protocol's: the second label is ``modelcontextprotocol`` or ``mcp``."""
     prefix, slash, _ = key.partition("/")
     labels = prefix.split(".")
     return bool(slash) and len(labels) > 1 and labels[1] in {"modelcontextprotocol", "mcp"}

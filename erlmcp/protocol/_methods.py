@@ -12,11 +12,13 @@ class Method(msgspec.Struct, frozen=True):
 
     Attributes:
         name: as on the wire.
-        capability: the server capability that it belongs to; None is always there. A method whose capability
-            is not declared is answered with -32601. name_field: the parameter that says what the request is
-            about, which HTTP mirrors into ``Mcp-Name``. may_ask: whether the answer may be ``input_required``
-            (basic/patterns/mrtr, "Supported Requests"). cacheable: whether the result carries ``ttlMs`` and
-            ``cacheScope``. paged: whether the result is one page of a list.
+        capability: the server capability that it belongs to, None if it is always there. A method whose
+            capability is not declared is answered with -32601.
+        name_field: the parameter that says what the request is about, which HTTP mirrors into ``Mcp-Name``.
+        may_ask: whether the answer may be ``input_required`` (basic/patterns/mrtr, "Supported Requests").
+        cacheable: whether the result carries ``ttlMs`` and ``cacheScope``.
+        paged: whether the result is one page of a list.
+        required: the parameters that a request of it must have, beyond ``_meta``.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Method(msgspec.Struct, frozen=True):
     may_ask: bool = False
     cacheable: bool = False
     paged: bool = False
+    required: tuple[str, ...] = ()
 
 
 METHODS: Final[Mapping[str, Method]] = MappingProxyType(
@@ -33,14 +36,14 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         for method in (
             Method("server/discover", cacheable=True),
             Method("tools/list", "tools", cacheable=True, paged=True),
-            Method("tools/call", "tools", "name", may_ask=True),
+            Method("tools/call", "tools", "name", may_ask=True, required=("name",)),
             Method("resources/list", "resources", cacheable=True, paged=True),
             Method("resources/templates/list", "resources", cacheable=True, paged=True),
-            Method("resources/read", "resources", "uri", may_ask=True, cacheable=True),
+            Method("resources/read", "resources", "uri", may_ask=True, cacheable=True, required=("uri",)),
             Method("prompts/list", "prompts", cacheable=True, paged=True),
-            Method("prompts/get", "prompts", "name", may_ask=True),
-            Method("completion/complete", "completions"),
-            Method("subscriptions/listen"),
+            Method("prompts/get", "prompts", "name", may_ask=True, required=("name",)),
+            Method("completion/complete", "completions", required=("ref", "argument")),
+            Method("subscriptions/listen", required=("notifications",)),
         )
     }
 )

@@ -33,7 +33,7 @@ class CompletionContext(Struct, frozen=True):
 
 
 class SubscriptionFilter(TypedDict, total=False):
-    """What a ``subscriptions/listen`` stream is to carry (basic/patterns/subscriptions, "Notification Filter")."""
+    """What a subscription is to carry (basic/patterns/subscriptions, "Notification Filter")."""
 
     toolsListChanged: bool
     promptsListChanged: bool

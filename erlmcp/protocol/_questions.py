@@ -29,9 +29,9 @@ class Question:
 
         Args:
             messages: ``SamplingMessage`` objects.
-            max_tokens: the most tokens to sample. **options: further ``CreateMessageRequestParams`` under
-            their names on the wire, such as ``systemPrompt``
-                or ``tools``; None leaves one out.
+            max_tokens: the most tokens to sample.
+            **options: further ``CreateMessageRequestParams`` under their names on the wire, such as
+                ``systemPrompt`` or ``tools``; None leaves one out.
         """
         params: dict[str, Any] = {
             "messages": [dict(message) for message in messages],

@@ -38,7 +38,7 @@ _MAX_TOKEN: Final = 4 * 1024 * 1024
 _MAX_EXPIRY: Final = 2**63
 
 
-class BadSeal(Exception):
+class BadSeal(Exception):  # noqa: N818 - it says what the token has
     """A token is not valid here. It says no more: forged, truncated, foreign and expired look the same."""
 
     def __init__(self) -> None:
