@@ -13,7 +13,15 @@ from erlmcp.interfaces._definitions import (
     TemplateDefinition,
     ToolDefinition,
 )
-from erlmcp.interfaces._gates import IAdmission, IAuthenticator, IAuthorize, ICounters, IGate, IPolicy, IRecord
+from erlmcp.interfaces._gates import (
+    IAdmission,
+    IAuthenticator,
+    IAuthorize,
+    ICounters,
+    IGate,
+    IPolicy,
+    IRecord,
+)
 from erlmcp.interfaces._outcome import Complete, NeedsInput, Outcome
 from erlmcp.interfaces._request import IConversation, Request
 from erlmcp.interfaces._transport import (

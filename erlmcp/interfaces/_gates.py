@@ -41,7 +41,13 @@ class ICounters(Interface):
     """Where the pipeline counts: plain slots, read by a collector when asked."""
 
     def request(request: Request, outcome: str, seconds: float) -> None:
-        """Count one request that came to the pipeline. `outcome`: complete, error, input_required, cancelled, refused."""
+        """Count one request at the pipeline's end.
+
+        Args:
+            request: the request.
+            outcome: ``complete``, ``error``, ``input_required``, ``cancelled`` or ``refused``.
+            seconds: since it was received.
+        """
 
     def error(method: str, code: int) -> None:
         """Count one error answer by its code; `method` is empty where it could not be read."""
@@ -53,7 +59,9 @@ class IRecord(Interface):
     def intent(request: Request) -> Awaitable[None] | None:
         """Record what is about to be done, before it is dispatched."""
 
-    def outcome(request: Request, outcome: Outcome | None, error: BaseException | None) -> Awaitable[None] | None:
+    def outcome(
+        request: Request, outcome: Outcome | None, error: BaseException | None
+    ) -> Awaitable[None] | None:
         """Record what came of it: an outcome, or the error or refusal."""
 
 

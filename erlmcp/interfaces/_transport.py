@@ -23,8 +23,12 @@ class IExchange(Interface):
     headers: Mapping[bytes, bytes] | None = Attribute(
         "HTTP header fields, names in lower case, a repeated field joined by b', '; None where a transport has none"
     )
-    calls: dict[int | str, Any] = Attribute("what is in flight, by request id; the channel keeps it, not the transport")
-    streaming: bool = Attribute("whether notifications can go before an answer (false: the HTTP client takes JSON only)")
+    calls: dict[int | str, Any] = Attribute(
+        "what is in flight, by request id; the channel keeps it, not the transport"
+    )
+    streaming: bool = Attribute(
+        "whether notifications can go before an answer (false: the HTTP client takes JSON only)"
+    )
     congested: bool = Attribute("whether the peer reads too slowly: send nothing that may be left out")
 
     def reply(message: bytes, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:

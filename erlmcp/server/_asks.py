@@ -34,7 +34,9 @@ class Asks:
         """The questions without an answer, by key, in the order they were asked."""
         return dict(self._open)
 
-    def put(self, questions: dict[str, Question], *, permitted: Callable[[Question], None]) -> Deferred[dict[str, Answer]]:
+    def put(
+        self, questions: dict[str, Question], *, permitted: Callable[[Question], None]
+    ) -> Deferred[dict[str, Answer]]:
         """Ask; the Deferred gives all the answers by key.
 
         Args:
@@ -47,7 +49,9 @@ class Asks:
         """
         twice = [key for key in questions if key in self._open]
         if twice:
-            raise RuntimeError(f"the key {twice[0]!r} is asked already and has no answer yet: give each ask its own key")
+            raise RuntimeError(
+                f"the key {twice[0]!r} is asked already and has no answer yet: give each ask its own key"
+            )
         answers: dict[str, Answer] = {}
         for key, question in questions.items():
             if key in self._given:
@@ -96,6 +100,3 @@ def _fitting(key: str, question: Question, answer: Any) -> Answer:
         raise errors.invalid_params(f"inputResponses[{key!r}] does not answer the question: {problem}")
     result: Answer = answer
     return result
-
-
-

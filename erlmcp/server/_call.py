@@ -51,7 +51,7 @@ class Call:
         self.running = running
         self._asks = running.asks
         if isinstance(former, Call):
-            self._progress = former._progress
+            self._progress = former._progress  # noqa: SLF001 - of its own kind
 
     def ask(self, questions: dict[str, dict[str, Any]]) -> Deferred[dict[str, dict[str, Any]]]:
         """See `IConversation`."""

@@ -15,7 +15,7 @@ LISTS = {
     "resources/list": ("resources", "resources/read"),
     "resources/templates/list": ("templates", "resources/read"),
 }
-"""List method -> the catalog's kind (its result's field is told by `FIELDS`) and the method that its entries are for."""
+"""List method -> the catalog's kind, and the method that its entries are for."""
 
 FIELDS = {"tools": "tools", "prompts": "prompts", "resources": "resources", "templates": "resourceTemplates"}
 

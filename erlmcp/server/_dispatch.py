@@ -67,12 +67,12 @@ class Dispatch:
         if isinstance(answer, Deferred):
             work: Deferred[Outcome] = answer
         else:
-            begun = begin(cast(Coroutine[Any, Any, Outcome], answer))
+            begun = begin(cast("Coroutine[Any, Any, Outcome]", answer))
             if isinstance(begun, Finished):
                 outcome: Outcome = begun.value
                 return outcome
             work = begun
-        call = cast(Call, request.conversation)
+        call = cast("Call", request.conversation)
         call.running = Running(request, call.asks, work, self._wheel, self._clock)
         return call.running.outcome()
 

@@ -15,7 +15,18 @@ from twisted.python.failure import Failure
 from erlmcp.catalog import InvalidArguments
 from erlmcp.interfaces import Complete, IExchange, NeedsInput, Request
 from erlmcp.jsonrpc import Message, encode_error, encode_result
-from erlmcp.protocol import METHODS, McpError, Meta, Params, check_modern, errors, results
+from erlmcp.protocol import (
+    METHODS,
+    McpError,
+    Meta,
+    Params,
+    check_modern,
+    check_params,
+    complete,
+    errors,
+    input_required,
+    server_info_meta,
+)
 from erlmcp.server._call import Call
 from erlmcp.server._parking import Parking
 
@@ -36,11 +47,14 @@ class ModernEdge:
     def __init__(
         self, server_info: dict[str, Any], declared: Callable[[], dict[str, Any]], parking: Parking
     ) -> None:
-        self._meta = results.server_meta(server_info)
+        # Encoded once: it goes with every result.
+        self._meta = server_info_meta(msgspec.Raw(msgspec.json.encode(server_info)))
         self._declared = declared
         self._parking = parking
 
-    def request(self, message: Message[Params], meta: Meta, exchange: IExchange, size: int, received: float) -> Request:
+    def request(
+        self, message: Message[Params], meta: Meta, exchange: IExchange, size: int, received: float
+    ) -> Request:
         """Make a request of a message with an envelope.
 
         Raises:
@@ -49,18 +63,22 @@ class ModernEdge:
         params = message.params
         if isinstance(params, msgspec.UnsetType):
             params = NO_PARAMS
-        named = params.name if isinstance(params.name, str) else params.uri if isinstance(params.uri, str) else None
+        named = (
+            params.name
+            if isinstance(params.name, str)
+            else params.uri
+            if isinstance(params.uri, str)
+            else None
+        )
         method = check_modern(message.method, meta, exchange.headers, named)  # type: ignore[arg-type]
         if isinstance(method, McpError):
             raise method
         if method.capability is not None and method.capability not in self._declared():
             raise errors.method_not_found(method.name)
-        name = ""
-        if method.name_field is not None:
-            value = params.name if method.name_field == "name" else params.uri
-            if isinstance(value, msgspec.UnsetType):
-                raise errors.invalid_params(f"params.{method.name_field} is missing: {method.name} needs a string there")
-            name = value
+        lacking = check_params(method, params)
+        if lacking is not None:
+            raise lacking
+        name = getattr(params, method.name_field) if method.name_field is not None else ""
         return Request(
             id=message.id,  # type: ignore[arg-type]
             method=method.name,
@@ -70,8 +88,10 @@ class ModernEdge:
             capabilities=meta.capabilities,
             client=None if isinstance(meta.client_info, msgspec.UnsetType) else meta.client_info,
             log_level=None if isinstance(meta.log_level, msgspec.UnsetType) else meta.log_level,
-            progress_token=None if isinstance(meta.progress_token, msgspec.UnsetType) else meta.progress_token,
-            trace=meta.trace,
+            progress_token=None
+            if isinstance(meta.progress_token, msgspec.UnsetType)
+            else meta.progress_token,
+            trace=_trace(meta),
             peer=exchange.peer,
             headers=exchange.headers,
             received=received,
@@ -82,7 +102,9 @@ class ModernEdge:
         """Answer a call with its outcome."""
         request = call.request
         try:
-            result = self._complete(request, outcome) if type(outcome) is Complete else self._ask(call, outcome)
+            result = (
+                self._complete(request, outcome) if type(outcome) is Complete else self._ask(call, outcome)
+            )
             message = encode_result(request.id, result)
         except (McpError, TypeError, ValueError, OverflowError) as error:
             self.fail(call, error)
@@ -102,16 +124,17 @@ class ModernEdge:
             self.refuse(call.exchange, request.id, errors.shutting_down())
         else:
             incident = token_hex(4)
-            log.error(
-                "{method} {name} of request {id} failed [{incident}]: {error!r}",
+            log.failure(
+                "{method} {name} of request {id} failed [{incident}]",
+                Failure(error),
                 method=request.method,
                 name=request.name,
                 id=request.id,
                 incident=incident,
-                error=error,
-                log_failure=Failure(error),
             )
-            self.refuse(call.exchange, request.id, errors.internal(f"Internal error; the log has it as {incident}"))
+            self.refuse(
+                call.exchange, request.id, errors.internal(f"Internal error; the log has it as {incident}")
+            )
         call.settled = True
 
     def refuse(self, exchange: IExchange, id: int | str | None, error: McpError) -> None:  # noqa: A002
@@ -119,12 +142,12 @@ class ModernEdge:
         try:
             message = encode_error(id, error.code, error.message, error.data)
         except (TypeError, ValueError, OverflowError):
-            log.error("an error's data cannot be sent: {data!r}", data=error.data)
+            log.failure("the data of an error cannot be sent: {data!r}", data=error.data)
             message = encode_error(id, error.code, error.message)
         exchange.reply(message, error.http_status(), error.headers)
 
     def _complete(self, request: Request, outcome: Complete) -> dict[str, Any]:
-        result = results.complete(outcome.fields, self._meta)
+        result = complete(outcome.fields, self._meta)
         if METHODS[request.method].cacheable:
             params = request.params
             if params.request_state is not msgspec.UNSET or params.input_responses is not msgspec.UNSET:
@@ -147,4 +170,12 @@ class ModernEdge:
             state = self._parking.park(call.running, request)
         elif outcome.state is not None:
             state = self._parking.keep(outcome.state, request)
-        return results.input_required(outcome.questions, state, self._meta)
+        return input_required(outcome.questions, state, self._meta)
+
+
+def _trace(meta: Meta) -> dict[str, str] | None:
+    """The W3C trace context, where one was sent (basic/index, "OpenTelemetry trace context")."""
+    if isinstance(meta.traceparent, msgspec.UnsetType):
+        return None
+    parts = (("traceparent", meta.traceparent), ("tracestate", meta.tracestate), ("baggage", meta.baggage))
+    return {key: value for key, value in parts if isinstance(value, str)}

@@ -82,7 +82,9 @@ class Parking:
         if len(self._parked) >= self._total or self._counts[principal] >= self._per_principal:
             running.cancel()
             scope = "this caller" if self._counts[principal] >= self._per_principal else "this server"
-            raise errors.overloaded(f"too many calls of {scope} wait for input already; answer or abandon some first")
+            raise errors.overloaded(
+                f"too many calls of {scope} wait for input already; answer or abandon some first"
+            )
         number = secrets.token_urlsafe(16)
         limit = self._wheel.after(self._limit, self._expired, number)
         self._parked[number] = Parked(running, principal, limit)
@@ -122,7 +124,9 @@ class Parking:
             )
         parked = self._parked.get(found.park)
         if parked is None:
-            raise errors.invalid_params("requestState has been used or has expired; make the call again without it")
+            raise errors.invalid_params(
+                "requestState has been used or has expired; make the call again without it"
+            )
         answers = answers_of(request.params)
         parked.running.asks.check(answers)
         self._forget(found.park)
@@ -159,4 +163,6 @@ def _binding(request: Request) -> bytes:
     """Principal, method, name and arguments; arguments in one canonical spelling, since clients may reorder keys."""
     arguments = msgspec.json.encode(request.arguments, order="sorted")
     digest = hashlib.sha256(arguments).hexdigest()
-    return "\0".join((_owner_of(request), request.method, request.name, digest)).encode("utf-8", "surrogatepass")
+    return "\0".join((_owner_of(request), request.method, request.name, digest)).encode(
+        "utf-8", "surrogatepass"
+    )

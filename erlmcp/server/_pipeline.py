@@ -96,7 +96,7 @@ class Pipeline:
             waiting = self._record.outcome(request, None, error)
             if waiting is not None:
                 await waiting
-            self._counters.request(request, _word_for(request, error), self._seconds() - request.received)
+            self._counters.request(request, _word_for(request), self._seconds() - request.received)
             raise
         waiting = self._record.outcome(request, outcome, None)
         if waiting is not None:
@@ -108,7 +108,7 @@ class Pipeline:
         return outcome
 
 
-def _word_for(request: Request, error: Exception) -> str:
+def _word_for(request: Request) -> str:
     if request.cancelled:
         return "cancelled"
     # Before gate 6 there is no deadline: what failed there was refused and never run.

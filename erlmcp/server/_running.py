@@ -30,9 +30,22 @@ class Running:
         clock: the clock that `Request.deadline` is on.
     """
 
-    __slots__ = ("_began", "_clock", "_deadline", "_result", "_surfacing", "_waiter", "_wheel", "_work", "asks", "request")
+    __slots__ = (
+        "_began",
+        "_clock",
+        "_deadline",
+        "_result",
+        "_surfacing",
+        "_waiter",
+        "_wheel",
+        "_work",
+        "asks",
+        "request",
+    )
 
-    def __init__(self, request: Request, asks: Asks, work: Deferred[Outcome], wheel: Wheel, clock: IReactorTime) -> None:
+    def __init__(
+        self, request: Request, asks: Asks, work: Deferred[Outcome], wheel: Wheel, clock: IReactorTime
+    ) -> None:
         self.request = request
         self.asks = asks
         self._work = work
@@ -122,7 +135,12 @@ class Running:
     def _failed(self, failure: Failure) -> None:
         self._result = failure
         if self._waiter is None and not failure.check(CancelledError):
-            log.failure("{method} {name} failed after its caller had gone", failure, method=self.request.method, name=self.request.name)
+            log.failure(
+                "{method} {name} failed after its caller had gone",
+                failure,
+                method=self.request.method,
+                name=self.request.name,
+            )
         self._settle(failure)
 
     def _settle(self, result: Outcome | Failure) -> None:

@@ -81,7 +81,9 @@ class Server:
             per_principal=parked_per_principal,
             total=parked,
         )
-        self.subscriptions = Subscriptions(catalog.capabilities, self._readable, self._wheel, total=subscriptions)
+        self.subscriptions = Subscriptions(
+            catalog.capabilities, self._readable, self._wheel, total=subscriptions
+        )
         directory = Directory(
             catalog,
             gates.authorize,

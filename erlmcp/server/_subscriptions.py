@@ -1,8 +1,9 @@
-"""Listening: ``subscriptions/listen`` and who hears of which change (revision 2026-07-28, basic/patterns/subscriptions)."""
+"""Listening: ``subscriptions/listen``, and who hears of which change (2026-07-28, basic/patterns/subscriptions)."""
 
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 from erlmcp.interfaces import Change, Complete, IExchange, Outcome, Request
@@ -12,18 +13,19 @@ from erlmcp.server._call import Call
 from erlmcp.timing import Wheel
 
 
-
 class Subscription:
     """One listener: what it wants to hear, and what it has yet to hear because it reads too slowly."""
 
     __slots__ = ("_exchange", "_id", "_late", "ended", "kinds", "uris")
 
-    def __init__(self, exchange: IExchange, id: int | str, kinds: frozenset[str], uris: frozenset[str]) -> None:  # noqa: A002
+    def __init__(
+        self, exchange: IExchange, number: int | str, kinds: frozenset[str], uris: frozenset[str]
+    ) -> None:
         self.kinds = kinds
         self.uris = uris
         self.ended: Deferred[Outcome] | None = None
         self._exchange = exchange
-        self._id = id
+        self._id = number
         # Changes say only that something is new, so the same change twice is one: the set is bounded by the filter.
         self._late: dict[Change, None] = {}
 
@@ -53,7 +55,9 @@ class Subscription:
         self._late.clear()
         if self._exchange.headers is None:
             # One channel carries everything, so the end of this stream must be said. An HTTP stream just ends.
-            self._exchange.notify(encode_notification(*notifications.cancelled(self._id, "the server ends this subscription")))
+            self._exchange.notify(
+                encode_notification(*notifications.cancelled(self._id, "the server ends this subscription"))
+            )
         if self.ended is not None:
             self.ended.callback(Complete({"_meta": {notifications.SUBSCRIPTION_ID: self._id}}))
 
@@ -124,7 +128,7 @@ class Subscriptions:
             resources_list_changed="resources" in kinds,
             resource_subscriptions=tuple(sorted(uris)),
         )
-        acknowledgement = notifications.subscriptions_acknowledged(accepted, request.id)
+        acknowledgement = notifications.subscriptions_acknowledged(msgspec.to_builtins(accepted), request.id)
         call.exchange.notify(encode_notification(*acknowledgement))
         subscription.ended = Deferred(lambda _: self._drop(subscription))
         self._listeners[subscription] = None
@@ -150,9 +154,7 @@ class Subscriptions:
             subscription.close()
 
     def _agree(self, request: Request) -> tuple[frozenset[str], frozenset[str]]:
-        wanted = request.params.notifications
-        if not isinstance(wanted, SubscriptionFilter):
-            raise errors.invalid_params("params.notifications is missing: say which notifications to send")
+        wanted: SubscriptionFilter = request.params.notifications
         offered = self._offered()
         asked = (
             ("tools", wanted.tools_list_changed),

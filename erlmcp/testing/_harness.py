@@ -96,7 +96,12 @@ class Harness:
             "io.modelcontextprotocol/clientCapabilities": capabilities or {},
             **(meta or {}),
         }
-        message = {"jsonrpc": "2.0", "id": id, "method": method, "params": {**(params or {}), "_meta": envelope}}
+        message = {
+            "jsonrpc": "2.0",
+            "id": id,
+            "method": method,
+            "params": {**(params or {}), "_meta": envelope},
+        }
         exchange = exchange or MemoryExchange()
         self.channel.received(msgspec.json.encode(message), exchange)
         return exchange

@@ -11,16 +11,25 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+log = Logger()
 
 
 class Entry:
-    """One time limit. Ask the wheel for it, and cancel it when what it bounds has ended."""
+    """One time limit. Ask the wheel for it, and cancel it when what it bounds has ended.
 
-    __slots__ = ("_arguments", "_callable", "_rounds", "_slot")
+    Attributes:
+        rounds: turns of the wheel still to come; the wheel's own.
+    """
 
-    def __init__(self, slot: dict["Entry", None], rounds: int, function: Callable[..., Any], arguments: Any) -> None:
+    __slots__ = ("_arguments", "_callable", "_slot", "rounds")
+
+    def __init__(
+        self, slot: dict["Entry", None], rounds: int, function: Callable[..., Any], arguments: Any
+    ) -> None:
         self._slot: dict[Entry, None] | None = slot
-        self._rounds = rounds
+        self.rounds = rounds
         self._callable = function
         self._arguments = arguments
 
@@ -29,6 +38,13 @@ class Entry:
         slot, self._slot = self._slot, None
         if slot is not None:
             slot.pop(self, None)
+
+    def expire(self) -> None:
+        """Do what was to be done at the limit. What it raises is logged: other limits expire all the same."""
+        try:
+            self._callable(*self._arguments)
+        except Exception:  # noqa: BLE001 - one limit's failure is not another's
+            log.failure("a time limit's action failed")
 
 
 class Wheel:
@@ -82,8 +98,8 @@ class Wheel:
             self._ticks += 1
             self._position = (self._position + 1) % len(self._slots)
             for entry in list(self._slots[self._position]):
-                if entry._rounds:
-                    entry._rounds -= 1
+                if entry.rounds:
+                    entry.rounds -= 1
                 else:
                     entry.cancel()
                     expired.append(entry)
@@ -91,4 +107,4 @@ class Wheel:
             delay = self._started + (self._ticks + 1) * self.tick - self._clock.seconds()
             self._timer = self._clock.callLater(max(0.0, delay), self._turn)
         for entry in expired:
-            entry._callable(*entry._arguments)
+            entry.expire()
