@@ -48,6 +48,7 @@ from erlmcp.protocol._params import (
 from erlmcp.protocol._questions import Question
 from erlmcp.protocol._results import cached, complete, input_required, server_info_meta
 from erlmcp.protocol._sealing import BadSeal, KeyRing, Sealer
+from erlmcp.protocol._templates import UriTemplate
 from erlmcp.protocol._versions import HANDSHAKE_VERSIONS, MODERN, MODERN_VERSIONS
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "SamplingCapability",
     "Sealer",
     "SubscriptionFilter",
+    "UriTemplate",
     "Verdict",
     "at_least",
     "bare_http_status",
