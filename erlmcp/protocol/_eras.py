@@ -1,14 +1,14 @@
 """Which era a message belongs to, and what a modern request must satisfy before anything looks at its method.
 
 Pure decisions over what has been read of the message; each is made for the message alone, since a stream or
-an endpoint may carry both eras. ``docs/reference/eras.md`` tabulates the rules.
+an endpoint may carry both eras.
 """
 
 from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from erlmcp.protocol._errors import (
     UNSUPPORTED_VERSION,
@@ -21,6 +21,7 @@ from erlmcp.protocol._errors import (
 from erlmcp.protocol._headers import check_headers
 from erlmcp.protocol._meta import CLIENT_CAPABILITIES_KEY, PROTOCOL_VERSION_KEY, Meta
 from erlmcp.protocol._methods import METHODS, Method
+from erlmcp.protocol._params import Params
 from erlmcp.protocol._versions import HANDSHAKE_VERSIONS, MODERN_VERSIONS
 
 
@@ -146,7 +147,10 @@ def missing_envelope(meta: Meta) -> McpError:
 
 
 def check_modern(
-    method: str, meta: Meta, headers: Mapping[bytes, bytes] | None = None, name: str | None = None
+    method: str,
+    meta: Meta,
+    headers: Mapping[bytes, bytes] | None = None,
+    params: Params | UnsetType = UNSET,
 ) -> Method | McpError:
     """Check a modern request in the order that the rules fix: envelope, headers, version, method.
 
@@ -154,7 +158,7 @@ def check_modern(
         method: the message's method.
         meta: its `_meta`.
         headers: HTTP header fields with names in lower case; None where the transport has none.
-        name: the parameter that the method's `name_field` names, None if it has none or it is absent.
+        params: its parameters; ``Mcp-Name`` is compared with the one that the method's `name_field` names.
 
     Returns:
         The method, or the error to answer with: -32602, -32020, -32022 or -32601.
@@ -164,8 +168,11 @@ def check_modern(
         return missing_envelope(meta)
     known = METHODS.get(method)
     if headers is not None:
-        named = name if known is not None and known.name_field is not None else None
-        problem = check_headers(headers, version=version, method=method, name=named)
+        name = None
+        if known is not None and known.name_field is not None and params is not UNSET:
+            named = getattr(params, known.name_field)
+            name = None if named is UNSET else named
+        problem = check_headers(headers, version=version, method=method, name=name)
         if problem is not None:
             return problem
     if version not in MODERN_VERSIONS:
