@@ -63,14 +63,7 @@ class ModernEdge:
         params = message.params
         if isinstance(params, msgspec.UnsetType):
             params = NO_PARAMS
-        named = (
-            params.name
-            if isinstance(params.name, str)
-            else params.uri
-            if isinstance(params.uri, str)
-            else None
-        )
-        method = check_modern(message.method, meta, exchange.headers, named)  # type: ignore[arg-type]
+        method = check_modern(message.method, meta, exchange.headers, params)  # type: ignore[arg-type]
         if isinstance(method, McpError):
             raise method
         if method.capability is not None and method.capability not in self._declared():
