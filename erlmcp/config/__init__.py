@@ -1,7 +1,7 @@
 """The configuration, from TOML files to checked, frozen settings; secrets, sealing keys, finding plugins."""
 
 from erlmcp.config._keys import SealingKeys, new_key, parse_keys, sealing_keys, state_directory
-from erlmcp.config._load import DEMO_LISTEN, DEMO_PROVIDER, from_command_line, load
+from erlmcp.config._load import DEMO_LISTEN, DEMO_PROVIDER, load
 from erlmcp.config._model import (
     Limits,
     ListenerLimits,
@@ -33,7 +33,6 @@ __all__ = [
     "backend",
     "endpoint_reachable",
     "found",
-    "from_command_line",
     "is_loopback",
     "load",
     "nearest",

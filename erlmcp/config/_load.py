@@ -1,74 +1,55 @@
-"""A configuration from its file, or from the command line alone."""
+"""A configuration from its file, from the command line, or from both."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from erlmcp.config._interpret import interpret
 from erlmcp.config._model import Settings
-from erlmcp.config._problems import ConfigurationError, Problem
 from erlmcp.config._sources import Merged, Source, read
 
 DEMO_PROVIDER = "erlmcp.examples.demo:provider"
 DEMO_LISTEN = "http:tcp:8765:interface=127.0.0.1"
 
 
-def load(file: Path, transports: Mapping[str, Any]) -> Settings:
-    """Read and check a configuration file with its drop-ins.
-
-    Args:
-        file: the main file.
-        transports: the transport plugins by name.
-
-    Raises:
-        ConfigurationError: with every problem found.
-    """
-    return interpret(read(file), transports)
-
-
-def from_command_line(
-    listen: Sequence[str], providers: Sequence[str], transports: Mapping[str, Any]
+def load(
+    file: Path | None,
+    transports: Mapping[str, Any],
+    *,
+    listen: Sequence[str] = (),
+    providers: Sequence[str] = (),
+    daemon: bool = False,
 ) -> Settings:
-    """What ``--listen`` and ``--provider`` say, checked like a file.
+    """Read a configuration file with its drop-ins, add what the command line says, and check it all.
+
+    Without a file, and where the command line says nothing, the demo provider is served on loopback.
 
     Args:
-        listen: ``TRANSPORT:ENDPOINT`` each, the transport up to the first colon.
-        providers: ``MODULE:ATTRIBUTE`` or a plugin's name each.
+        file: the main file; None for none.
         transports: the transport plugins by name.
+        listen: further listeners, ``TRANSPORT:ENDPOINT`` each, the transport up to the first colon.
+        providers: further providers, ``MODULE:ATTRIBUTE`` or a plugin's name each.
+        daemon: whether a configuration without a listener is a mistake.
 
     Raises:
-        ConfigurationError: with every problem found.
+        erlmcp.config.ConfigurationError: with every problem found.
     """
-    settings = []
-    problems: list[Problem] = []
-    tables = [{"listen": [_split(spec)]} for spec in listen] + [
-        {"provider": [{"use": use}]} for use in providers
-    ]
-    said = [f"--listen {spec}" for spec in listen] + [f"--provider {use}" for use in providers]
-    for table, words in zip(tables, said, strict=True):
-        merged = Merged()
-        merged.add(Source(words, "", table))
-        try:
-            settings.append(interpret(merged, transports))
-        except ConfigurationError as error:
-            problems += [msgspec.structs.replace(one, line=0, key="") for one in error.problems]
-    if problems:
-        raise ConfigurationError(problems)
-    return Settings(
-        listen=tuple(
-            msgspec.structs.replace(one, name=f"{one.transport}-{number}", key=f"--listen {spec}")
-            for number, (one, spec) in enumerate(
-                zip((one for each in settings for one in each.listen), listen, strict=True), 1
+    merged = Merged() if file is None else read(file)
+    if file is None:
+        listen = listen or (DEMO_LISTEN,)
+        providers = providers or (DEMO_PROVIDER,)
+    for spec in listen:
+        merged.add(Source(f"--listen {spec}", "", {"listen": [_split(spec)]}))
+    for use in providers:
+        merged.add(Source(f"--provider {use}", "", {"provider": [{"use": use}]}))
+    if not merged.problems:
+        if not merged.table.get("provider"):
+            merged.problem(
+                (), f"{file} has no [[provider]], so there is nothing to serve", "add one, or --provider"
             )
-        ),
-        providers=tuple(
-            msgspec.structs.replace(one, key=f"--provider {one.use}")
-            for each in settings
-            for one in each.providers
-        ),
-    )
+        if daemon and not merged.table.get("listen"):
+            merged.problem((), f"{file} has no [[listen]], so nobody could connect", "add one, or --listen")
+    return interpret(merged, transports)
 
 
 def _split(spec: str) -> dict[str, str]:

@@ -1,0 +1,178 @@
+"""The daemon as a service: listeners bound in order, or a failed start; a drain, then the end."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from erlmcp.config import reachable
+from erlmcp.tap._assembly import OPEN, Frontend, Parts
+from erlmcp.tap._exit import StartFailed, leave_with, on_stop_signals
+
+log = Logger()
+
+_CLOSING = 2.0
+"""Seconds that connections get to go once they have been told to."""
+
+
+class Daemon(MultiService):
+    """Binds the listeners when it starts, drains them when it stops.
+
+    Args:
+        parts: what it runs.
+        reactor: what it runs on.
+        drain: seconds that calls in flight get at the end.
+        consoles: further listeners, bound last and closed last, which are not drained.
+        signals: takes over the stop signals once the reactor runs.
+        leave: sets the process's status for a failure once the reactor runs.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        reactor: Any,
+        *,
+        drain: float = 10.0,
+        consoles: Sequence[Frontend] = (),
+        signals: Callable[[Any, Callable[[str], None]], None] = on_stop_signals,
+        leave: Callable[[int], None] = leave_with,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.setName("erlmcp")  # type: ignore[no-untyped-call]
+        self.parts = parts
+        self._reactor = reactor
+        self._drain = drain
+        self._consoles = tuple(consoles)
+        self._signals = signals
+        self._leave = leave
+        self._bound: list[Frontend] = []
+        self._ended: list[Frontend] = []
+        self._binding: Deferred[None] | None = None
+        self._hurry: Callable[[], None] | None = None
+        self._stopping: Deferred[None] | None = None
+        self._state = "starting"
+
+    @property
+    def unready(self) -> str | None:
+        """Why no requests should be sent here now (``starting``, ``draining``); None if they should."""
+        return None if self._state == "ready" else self._state
+
+    def privilegedStartService(self) -> None:
+        """Bind the listeners, before privileges are shed.
+
+        Raises:
+            StartFailed: one cannot be bound, or is open to others without saying so.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._begin()
+
+    def startService(self) -> None:
+        """Bind the listeners, where nobody has called `privilegedStartService` (twist does not).
+
+        Raises:
+            StartFailed: as above.
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        self._signals(self._reactor, self._signalled)
+        self._begin()
+
+    def stopService(self) -> Deferred[None]:
+        """Drain, then close; fires when all is gone. Safe to call twice."""
+        if self._stopping is None:
+            self._stopping = Deferred.fromCoroutine(self._stop())
+        return self._stopping
+
+    def _begin(self) -> None:
+        if self._binding is not None:
+            return
+        failed: list[Failure] = []
+        self._binding = Deferred.fromCoroutine(self._bind())
+        self._binding.addErrback(failed.append)
+        if failed:
+            raise StartFailed(_message(failed[0])) from failed[0].value
+        self._binding.addCallback(lambda _: self._fail_late(failed[0]) if failed else None)
+
+    async def _bind(self) -> None:
+        for frontend in (*self.parts.frontends, *self._consoles):
+            listener = frontend.listener
+            await listener.bind()
+            self._bound.append(frontend)
+            if not frontend.open and any(map(reachable, listener.addresses)):
+                raise StartFailed(f"{listener.name}: the endpoint {frontend.endpoint} is open: {OPEN}")
+            if self._state != "starting":
+                # It was stopped while this one was being bound.
+                await listener.close()
+                return
+            if hasattr(listener, "ended"):
+                listener.ended.addCallback(lambda _, frontend=frontend: self._over(frontend))
+            for address in listener.addresses:
+                log.info("{name} listens on {address}", name=listener.name, address=address)
+        log.info("sealing keys: {origin}", origin=self.parts.keys)
+        log.info("ready")
+        self._state = "ready"
+
+    def _over(self, frontend: Frontend) -> None:
+        """A listener has come to an end by itself: standard input was closed."""
+        self._ended.append(frontend)
+        if self._stopping is None and all(one in self._ended for one in self.parts.frontends):
+            log.info("the last listener has ended")
+            self._reactor.callWhenRunning(self._reactor.stop)
+
+    def _fail_late(self, failure: Failure) -> None:
+        log.critical("cannot start: {message}", message=_message(failure))
+        self._leave(1)
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+    def _signalled(self, name: str) -> None:
+        if self._hurry is not None:
+            log.info("{name} again: closing now", name=name)
+            self._hurry()
+        elif self._stopping is None:
+            log.info("{name}: draining for up to {drain:g} s", name=name, drain=self._drain)
+            self._reactor.stop()
+
+    async def _stop(self) -> None:
+        self._state = "draining"
+        await super().stopService()  # type: ignore[no-untyped-call]
+        listeners = [
+            frontend.listener for frontend in reversed(self._bound) if frontend not in self._consoles
+        ]
+        drained = await self._within(
+            self._drain,
+            [*(maybeDeferred(one.drain) for one in listeners), maybeDeferred(self.parts.server.drain)],
+        )
+        if not drained:
+            log.warning(
+                "not everything ended in time: closing {count} calls", count=self.parts.server.in_flight
+            )
+        self.parts.server.stop()
+        listeners += [one.listener for one in self._consoles if one in self._bound]
+        await self._within(_CLOSING, [maybeDeferred(one.close) for one in listeners])
+        for backend in self.parts.backends:
+            if hasattr(backend, "stop"):
+                backend.stop()
+        log.info("stopped")
+
+    async def _within(self, seconds: float, work: Sequence[Deferred[Any]]) -> bool:
+        """Wait for all of the work, but no longer than this, nor than the operator has patience."""
+        enough: Deferred[None] = Deferred()
+        timer = self._reactor.callLater(seconds, enough.callback, None)
+        self._hurry = lambda: timer.reset(0)
+        done: Deferred[Any] = DeferredList([_noted(one) for one in work])
+        first: int
+        _, first = await DeferredList([done, enough], fireOnOneCallback=True)
+        self._hurry = None
+        if timer.active():
+            timer.cancel()
+        return first == 0
+
+
+def _noted(work: Deferred[Any]) -> Deferred[Any]:
+    return work.addErrback(lambda failure: log.failure("ending a part failed", failure))
+
+
+def _message(failure: Failure) -> str:
+    return str(failure.value) or type(failure.value).__name__

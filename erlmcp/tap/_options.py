@@ -1,0 +1,88 @@
+"""The command line of ``twistd erlmcp``."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.python import usage
+
+from erlmcp import config
+from erlmcp.tap._assembly import backends_for
+
+_ASYNCIO = "twisted.internet.asyncioreactor.AsyncioSelectorReactor"
+
+
+class Options(usage.Options):
+    """Options of ``twistd erlmcp``; `postOptions` reads and checks the configuration.
+
+    Attributes:
+        settings: the checked configuration.
+        backends: what serves, in the order of the configuration.
+    """
+
+    optParameters = (
+        ("config", "c", None, "A TOML file, with NAME.d/*.toml beside NAME.toml as its drop-ins."),
+    )
+
+    compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})  # type: ignore[no-untyped-call]
+
+    longdesc = (
+        "Serve MCP (the Model Context Protocol). Without options the demo provider is served at"
+        " http://127.0.0.1:8765/mcp. `erlmcp check FILE` checks a configuration without starting anything."
+    )
+
+    settings: config.Settings
+    backends: Sequence[Any]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["listen"] = []
+        self["provider"] = []
+
+    def opt_listen(self, spec: str) -> None:
+        """Listen here too, TRANSPORT:ENDPOINT, such as http:tcp:8765:interface=127.0.0.1 (may be repeated)."""
+        self["listen"].append(spec)
+
+    def opt_provider(self, use: str) -> None:
+        """Serve this provider too, MODULE:ATTRIBUTE or the name of a plugin (may be repeated)."""
+        self["provider"].append(use)
+
+    def postOptions(self) -> None:
+        """Read and check all that can be checked without a reactor, then make sure of the right reactor."""
+        file = self["config"]
+        try:
+            self.settings = config.load(
+                None if file is None else Path(file),
+                config.transports(),
+                listen=self["listen"],
+                providers=self["provider"],
+                daemon=True,
+            )
+            self.backends = backends_for(self.settings, config.providers())
+            require_reactor(self.backends)
+        except (config.ConfigurationError, ValueError) as error:
+            raise usage.UsageError(f"the configuration cannot be used:\n{error}") from error
+
+
+def require_reactor(backends: Sequence[Any]) -> None:
+    """Install the asyncio reactor if a backend needs asyncio. To be called before any reactor is imported.
+
+    Raises:
+        ValueError: another reactor is installed already.
+    """
+    needing = [backend.name for backend in backends if getattr(backend, "asyncio", False)]
+    if not needing:
+        return
+    installed = sys.modules.get("twisted.internet.reactor")
+    if installed is None:
+        from twisted.internet import asyncioreactor
+
+        asyncioreactor.install()  # type: ignore[no-untyped-call]
+        return
+    kind = type(installed)
+    if f"{kind.__module__}.{kind.__qualname__}" != _ASYNCIO:
+        raise ValueError(
+            f"the provider {needing[0]!r} needs asyncio, but the reactor {kind.__qualname__} is installed already:"
+            " run twistd --reactor=asyncio, and let no module import twisted.internet.reactor when it is imported"
+        )
