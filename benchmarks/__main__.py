@@ -30,7 +30,7 @@ def main() -> int:
         fleet=fleet,
         seconds=options.seconds or (2.0 if options.quick else 5.0),
         runs=options.runs or 3,
-        idle=min(500 if options.quick else 2000, room),
+        idle=min(400 if options.quick else 800, room),
         peers=HTTP_PEERS[:2] if options.quick else HTTP_PEERS,
         say=lambda line: print(line, flush=True),
     )
