@@ -1,5 +1,57 @@
-"""How messages come in: the transports of the house, plugins like anyone else's, and what they share."""
+"""How messages come in: the transports of the house, plugins like anyone else's, and what they share.
 
-from erlmcp.transports._binding import BindError, EndpointError, bind
+Names are loaded on first use (PEP 562): listing the plugins needs none of them.
+"""
 
-__all__ = ["BindError", "EndpointError", "bind"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from erlmcp.transports._binding import BindError, EndpointError, bind
+    from erlmcp.transports._connections import Connections
+    from erlmcp.transports._declared import DeclaredTransport
+    from erlmcp.transports._lines import LineConnection
+    from erlmcp.transports._peers import peer_of, tune
+    from erlmcp.transports._stdio import StdioTransport
+    from erlmcp.transports._streams import claim_standard_streams
+    from erlmcp.transports._tcp import StreamListener, TcpTransport
+
+_MODULES = {
+    "BindError": "_binding",
+    "Connections": "_connections",
+    "DeclaredTransport": "_declared",
+    "EndpointError": "_binding",
+    "LineConnection": "_lines",
+    "StdioTransport": "_stdio",
+    "StreamListener": "_tcp",
+    "TcpTransport": "_tcp",
+    "bind": "_binding",
+    "claim_standard_streams": "_streams",
+    "peer_of": "_peers",
+    "tune": "_peers",
+}
+
+__all__ = [
+    "BindError",
+    "Connections",
+    "DeclaredTransport",
+    "EndpointError",
+    "LineConnection",
+    "StdioTransport",
+    "StreamListener",
+    "TcpTransport",
+    "bind",
+    "claim_standard_streams",
+    "peer_of",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"erlmcp.transports.{_MODULES[name]}"), name)
+    raise AttributeError(f"module 'erlmcp.transports' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

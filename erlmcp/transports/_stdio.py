@@ -1,0 +1,121 @@
+"""One client on standard input and output: the host that started this process."""
+
+import os
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+from twisted.internet import stdio
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionAborted
+from twisted.plugin import IPlugin
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from erlmcp.interfaces import IListener, ITransport, ListenContext
+from erlmcp.transports._binding import BindError
+from erlmcp.transports._connections import Connections
+from erlmcp.transports._lines import LineConnection
+from erlmcp.transports._streams import StandardStreams, claim_standard_streams
+
+_connect: Callable[..., object] = stdio.StandardIO  # typed as its Windows namesake
+
+
+class StdioOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keys of a stdio listener.
+
+    Attributes:
+        deadline: seconds that calls may still take once standard input has ended.
+    """
+
+    deadline: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
+
+
+@implementer(IListener)
+class StdioListener:
+    """The listener that has one connection, from `bind` to its end.
+
+    Args:
+        context: what the daemon gives; its endpoint is not looked at.
+        options: the deadline.
+        streams: the descriptors to use, and to close at the end; None for the process's own.
+
+    Attributes:
+        name: the listener's name.
+        addresses: none.
+        ended: fires when the connection has ended, and with it the reason to run.
+    """
+
+    addresses: tuple[Any, ...] = ()
+
+    def __init__(
+        self, context: ListenContext, options: StdioOptions, streams: StandardStreams | None = None
+    ) -> None:
+        self.name = context.name
+        self.ended: Deferred[None] = Deferred()
+        self._reactor = context.reactor
+        self._connections = Connections(context, "stdio", options.deadline)
+        self._streams = streams
+
+    def bind(self) -> Deferred[None]:
+        """See `IListener`; fails with `BindError` where a stream is closed."""
+        try:
+            streams = claim_standard_streams() if self._streams is None else self._streams
+            for stream in streams:
+                os.fstat(stream)
+        except OSError as error:
+            return fail(BindError("stdio", f"standard input or output is closed ({error.strerror})"))
+        connection = StdioConnection(self._connections, streams, self.ended)
+        _connect(connection, stdin=streams.input, stdout=streams.output, reactor=self._reactor)
+        return succeed(None)
+
+    def drain(self) -> Deferred[None]:
+        """See `IListener`."""
+        return self._connections.drain()
+
+    def close(self) -> Deferred[None]:
+        """See `IListener`."""
+        return self._connections.abort()
+
+
+class StdioConnection(LineConnection):
+    """The connection to the host.
+
+    Args:
+        siblings: as `LineConnection` has it.
+        streams: the descriptors that it closes at its end, so that the host sees it.
+        ended: fires then.
+    """
+
+    __slots__ = ("_ended", "_streams")
+
+    def __init__(self, siblings: Connections, streams: StandardStreams, ended: Deferred[None]) -> None:
+        super().__init__(siblings)
+        self._streams = streams
+        self._ended = ended
+
+    def cut(self) -> None:
+        """See `LineConnection`. Twisted's transport for standard streams cannot be aborted, only told of its loss."""
+        self.stop_taking()
+        self.transport.connectionLost(Failure(ConnectionAborted()))  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See `IProtocol`."""
+        super().connectionLost(reason)
+        # Others may share the open file, a terminal for one: leave it as it was found.
+        for stream in self._streams:
+            os.set_blocking(stream, True)  # noqa: FBT003 - it takes no keyword
+            os.close(stream)
+        self._ended.callback(None)
+
+
+@implementer(IPlugin, ITransport)
+class StdioTransport:
+    """``transport = "stdio"``."""
+
+    name = "stdio"
+    options = StdioOptions
+
+    def listener(self, context: ListenContext, options: StdioOptions) -> IListener:
+        """See `ITransport`."""
+        return StdioListener(context, options)
