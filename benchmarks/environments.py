@@ -35,7 +35,7 @@ def python_peer(name: str, cache: Path) -> str:
     if not (folder / "complete").exists():
         print(f"making the environment of {name} in {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True, timeout=300)
-        install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements]
+        install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements]
         subprocess.run(install, check=True, timeout=900)
         (folder / "complete").touch()
     return str(python)

@@ -119,11 +119,11 @@ def http(plan: Plan) -> None:
     plan.note("HTTP", "req/s", rates)
     plan.note("HTTP, server CPU", "µs/request", costs)
     found = plan.figures["HTTP"]
-    ours, tls = found["erlmcp"], found["erlmcp-tls"]
+    ours, secured = found["erlmcp"], found["erlmcp-tls"]
     plan.hold("HTTP/1.1", ours, found["sdk-low"], "sdk-low", at_least=10, target=14, figure=25_000)
     plan.hold("HTTP/1.1", ours, found["sdk-low-standard"], "sdk-low-standard", at_least=6)
     plan.hold(
-        "TLS 1.3, HTTP/1.1", tls, found["sdk-low"], "sdk-low plain", at_least=6, target=9, figure=16_000
+        "TLS 1.3, HTTP/1.1", secured, found["sdk-low"], "sdk-low plain", at_least=6, target=9, figure=16_000
     )
 
 
