@@ -1,0 +1,216 @@
+"""All backends as one: who answers a name, lists in pages, what the server can do, and word of changes."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from twisted.logger import Logger
+
+from erlmcp.catalog._errors import NameCollision
+from erlmcp.interfaces import Change, Definitions, IBackend
+
+_log = Logger(namespace="erlmcp.catalog")
+
+Found = tuple[Any, Any]
+Watcher = Callable[[Change], None]
+_TABLES = {"tools/call": "tools", "prompts/get": "prompts", "resources/read": "resources"}
+_KINDS = ("tools", "prompts", "resources", "templates")
+
+
+class _Merged:
+    """One consistent view of what all backends offer. Replaced as a whole when one of them changes."""
+
+    __slots__ = ("keys", "tables", "templates")
+
+    def __init__(self, offers: list[tuple[Any, Definitions]]) -> None:
+        self.tables: dict[str, dict[str, Found]] = {kind: {} for kind in _KINDS}
+        for backend, definitions in offers:
+            for kind in _KINDS:
+                for key, definition in getattr(definitions, kind).items():
+                    self.tables[kind].setdefault(key, (backend, definition))
+        self.keys = {kind: sorted(table) for kind, table in self.tables.items()}
+        # the template with the longest fixed beginning says most about a URI, so it is asked first
+        order = sorted(self.keys["templates"], key=lambda key: (-len(key.partition("{")[0]), key))
+        self.templates = [(definition.match, (backend, definition)) for backend, definition in map(
+            self.tables["templates"].__getitem__, order
+        )]  # fmt: skip
+
+
+class Catalog:
+    """What a server offers.
+
+    Args:
+        backends: providers and upstreams, in configuration order.
+
+    Raises:
+        NameCollision: two of them offer the same tool, prompt, resource or template, or have the same name.
+    """
+
+    def __init__(self, backends: Iterable[IBackend] = ()) -> None:
+        self._backends: list[Any] = []
+        self._endings: dict[int, Callable[[], None]] = {}
+        self._watchers: dict[object, Watcher] = {}
+        self._merged: _Merged | None = None
+        self._declared: set[str] = set()
+        for backend in backends:
+            self.add_backend(backend)
+
+    @property
+    def backends(self) -> tuple[Any, ...]:
+        """The backends, in order."""
+        return tuple(self._backends)
+
+    def add_backend(self, backend: IBackend) -> None:
+        """Offer what the backend offers, too.
+
+        Raises:
+            NameCollision: something of it is offered already; nothing of it is offered then.
+        """
+        for other in self._backends:
+            if other.name == backend.name:
+                raise NameCollision(f"two backends are called {other.name!r}; give one of them another name")
+            _check_collisions(other, backend)
+        self._backends.append(backend)
+        self._endings[id(backend)] = backend.watch(lambda change: self._changed(backend, change))
+        self._merged = None
+        self._announce(backend)
+
+    def remove_backend(self, backend: IBackend) -> None:
+        """Offer it no longer; ValueError if it is not one of ours."""
+        self._backends.remove(backend)
+        self._endings.pop(id(backend))()
+        self._merged = None
+        self._announce(backend)
+
+    def find(self, method: str, name: str) -> Found | None:
+        """Who answers ``tools/call``, ``prompts/get`` or ``resources/read`` of this name: (backend, definition)."""
+        merged = self._merged or self._merge()
+        found = merged.tables[_TABLES[method]].get(name)
+        if found is None and method == "resources/read":
+            for match, target in merged.templates:
+                if match(name) is not None:
+                    return target
+        return found
+
+    def find_reference(self, kind: str, name: str) -> Found | None:
+        """Who completes arguments of a prompt (``ref/prompt``), or of a template or resource (``ref/resource``)."""
+        merged = self._merged or self._merge()
+        if kind == "ref/prompt":
+            return merged.tables["prompts"].get(name)
+        return merged.tables["templates"].get(name) or self.find("resources/read", name)
+
+    def page(
+        self, kind: str, after: str | None, size: int, shows: Callable[[str], bool] | None = None
+    ) -> tuple[list[msgspec.Raw], str | None]:
+        """Part of a list, in the order of names.
+
+        Args:
+            kind: ``tools``, ``prompts``, ``resources`` or ``templates``.
+            after: the name that the page before ended with, None for the first page.
+            size: the most entries, at least 1.
+            shows: which names the caller may see; None for all.
+
+        Returns:
+            The entries as they go on the wire, and what to pass as `after` for the next page, None at the end.
+        """
+        merged = self._merged or self._merge()
+        keys, table = merged.keys[kind], merged.tables[kind]
+        found: list[msgspec.Raw] = []
+        last: str | None = None
+        for place in range(0 if after is None else bisect_right(keys, after), len(keys)):
+            key = keys[place]
+            if shows is not None and not shows(key):
+                continue
+            if len(found) == size:
+                return found, last
+            found.append(table[key][1].wire)
+            last = key
+        return found, None
+
+    def capabilities(self) -> dict[str, Any]:
+        """The ``ServerCapabilities`` of a ``DiscoverResult``: what is offered, or has been since the start."""
+        self._merged or self._merge()
+        declared = self._declared
+        found: dict[str, Any] = {}
+        for kind in ("tools", "prompts"):
+            if kind in declared:
+                found[kind] = {"listChanged": True}
+        if "resources" in declared:
+            found["resources"] = {"listChanged": True, "subscribe": "subscribe" in declared}
+        for kind in ("completions", "logging"):
+            if kind in declared:
+                found[kind] = {}
+        return found
+
+    @property
+    def instructions(self) -> str:
+        """The backends' instructions, one paragraph each."""
+        texts = (backend.definitions().instructions for backend in self._backends)
+        return "\n\n".join(text for text in texts if text)
+
+    @property
+    def ttl_ms(self) -> int:
+        """How long merged lists may be thought fresh: as long as the least of the backends says."""
+        return min((backend.definitions().ttl_ms for backend in self._backends), default=0)
+
+    @property
+    def cache_scope(self) -> str:
+        """``private`` if a part is."""
+        scopes = {backend.definitions().cache_scope for backend in self._backends}
+        return "private" if "private" in scopes else "public"
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Tell `watcher` of each change in any backend; returns what ends the watch."""
+        key = object()
+        self._watchers[key] = watcher
+        return lambda: self._watchers.pop(key, None) and None
+
+    def _changed(self, backend: Any, change: Change) -> None:
+        if change.kind != "updated":
+            self._merged = None
+            self._report_collisions(backend)
+        self._tell(change)
+
+    def _announce(self, backend: Any) -> None:
+        definitions = backend.definitions()
+        for kind in ("tools", "prompts", "resources"):
+            if getattr(definitions, kind) or (kind == "resources" and definitions.templates):
+                self._tell(Change(kind))
+
+    def _report_collisions(self, backend: Any) -> None:
+        """A collision that comes while running is no reason to end: the backend configured first keeps the name."""
+        for other in self._backends:
+            if other is not backend:
+                try:
+                    _check_collisions(other, backend)
+                except NameCollision as problem:
+                    _log.error("{problem}; the one configured first answers", problem=str(problem))
+
+    def _merge(self) -> _Merged:
+        offers = [(backend, backend.definitions()) for backend in self._backends]
+        merged = self._merged = _Merged(offers)
+        for _, definitions in offers:
+            self._declared.update(
+                name for name in ("completions", "logging", "subscribe") if getattr(definitions, name)
+            )
+        self._declared.update(kind for kind in ("tools", "prompts") if merged.tables[kind])
+        if merged.tables["resources"] or merged.tables["templates"]:
+            self._declared.add("resources")
+        return merged
+
+    def _tell(self, change: Change) -> None:
+        for watcher in list(self._watchers.values()):
+            watcher(change)
+
+
+def _check_collisions(first: Any, second: Any) -> None:
+    ours, theirs = first.definitions(), second.definitions()
+    for kind in _KINDS:
+        table: Mapping[str, Any] = getattr(theirs, kind)
+        for key in getattr(ours, kind):
+            if key in table:
+                raise NameCollision(
+                    f"both {first.name!r} and {second.name!r} offer the {kind.removesuffix('s')} {key!r};"
+                    " rename it in one of them"
+                )

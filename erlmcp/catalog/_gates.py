@@ -1,0 +1,177 @@
+"""Gate 5, which finds the target and validates what it is called with, and gate 9, which checks the answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from erlmcp.catalog._catalog import Catalog
+from erlmcp.catalog._errors import InvalidArguments
+from erlmcp.interfaces import Complete, IGate, Outcome, Request
+from erlmcp.protocol import check_parameter_headers, errors
+
+_log = Logger(namespace="erlmcp.catalog")
+_decode = msgspec.json.Decoder().decode
+_UNSET = msgspec.UNSET
+#: the most that a result may weigh: characters of texts and data, and bytes of what an upstream encoded
+RESULT_SIZE = 16 * 1024 * 1024
+
+
+@implementer(IGate)
+class ValidateGate:
+    """Finds `Request.target` and `Request.backend`, and sets `Request.arguments`, validated.
+
+    Args:
+        catalog: where to look.
+    """
+
+    __slots__ = ("_find", "_find_reference")
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._find = catalog.find
+        self._find_reference = catalog.find_reference
+
+    def check(self, request: Request) -> None:
+        """Pass, or refuse.
+
+        Raises:
+            erlmcp.protocol.McpError: no such target, arguments that are no object, headers that do not mirror them, or
+                a prompt's arguments that are missing or no texts.
+            InvalidArguments: a tool's arguments break its schema.
+        """
+        method = request.method
+        if method == "tools/call":
+            self._check_tool(request)
+        elif method == "resources/read":
+            found = self._find(method, request.name)
+            if found is None:
+                raise errors.resource_not_found(request.name)
+            request.backend, request.target = found
+        elif method == "prompts/get":
+            self._check_prompt(request)
+        elif method == "completion/complete":
+            self._check_completion(request)
+
+    def _check_tool(self, request: Request) -> None:
+        found = self._find("tools/call", request.name)
+        if found is None:
+            raise errors.unknown_tool(request.name)
+        request.backend, target = found
+        request.target = target
+        raw = request.params.arguments
+        arguments = {} if raw is _UNSET else _decode(raw)
+        if type(arguments) is not dict:
+            raise errors.invalid_params("params.arguments must be an object")
+        if target.header_parameters and request.headers is not None:
+            problem = check_parameter_headers(request.headers, target.header_parameters, arguments)
+            if problem is not None:
+                raise problem
+        if target.input is not None:
+            wrong = target.input.problem(arguments)
+            if wrong is not None:
+                raise InvalidArguments(f"Invalid arguments for tool {request.name}: {wrong}")
+        request.arguments = arguments
+
+    def _check_prompt(self, request: Request) -> None:
+        found = self._find("prompts/get", request.name)
+        if found is None:
+            raise errors.unknown_prompt(request.name)
+        request.backend, request.target = found
+        raw = request.params.arguments
+        arguments = {} if raw is _UNSET else _decode(raw)
+        if type(arguments) is not dict:
+            raise errors.invalid_params("params.arguments must be an object")
+        known: Mapping[str, bool] = request.target.arguments
+        for name, value in arguments.items():
+            if name not in known:
+                raise errors.invalid_params(f"Prompt {request.name} has no argument {name[:100]!r}")
+            if type(value) is not str:
+                raise errors.invalid_params(f"Prompt {request.name}, argument {name}: must be a string")
+        for name, required in known.items():
+            if required and name not in arguments:
+                raise errors.invalid_params(f"Prompt {request.name} needs the argument {name}")
+        request.arguments = arguments
+
+    def _check_completion(self, request: Request) -> None:
+        """Revision 2026-07-28, server/utilities/completion: -32602 for what does not exist."""
+        ref = request.params.ref
+        name = ref.name if ref.type == "ref/prompt" else ref.uri
+        if name is _UNSET:
+            raise errors.invalid_params(f"params.ref needs {'name' if ref.type == 'ref/prompt' else 'uri'}")
+        found = self._find_reference(ref.type, name)
+        if found is None:
+            unknown = errors.unknown_prompt if ref.type == "ref/prompt" else errors.resource_not_found
+            raise unknown(name)
+        request.backend = found[0]
+
+
+class AnswerGate:
+    """Checks what a backend answers: structured content against its schema, and the size.
+
+    Args:
+        size: the most that a result may weigh (see `weight`).
+    """
+
+    __slots__ = ("_size",)
+
+    def __init__(self, size: int = RESULT_SIZE) -> None:
+        self._size = size
+
+    def check(self, request: Request, outcome: Outcome) -> None:
+        """Pass, or refuse.
+
+        Raises:
+            erlmcp.protocol.McpError: -32603; the reason is in the log, since it is the server's own fault.
+        """
+        if not isinstance(outcome, Complete):
+            return
+        fields = outcome.fields
+        output = getattr(request.target, "output", None)
+        if output is not None and not fields.get("isError"):
+            self._check_structure(request, output, fields)
+        if weight(fields, self._size) > self._size:
+            _log.error("{name} answered more than {size} bytes", name=request.name, size=self._size)
+            raise errors.internal("The result is too large")
+
+    @staticmethod
+    def _check_structure(request: Request, output: Any, fields: Mapping[str, Any]) -> None:
+        structured = fields.get("structuredContent", _UNSET)
+        if isinstance(structured, msgspec.Raw):
+            structured = _decode(structured)
+        problem = "there is none" if structured is _UNSET else output.problem(structured)
+        if problem is not None:
+            _log.error("tool {name}: structured content: {problem}", name=request.name, problem=problem)
+            raise errors.internal("The tool's result does not match its output schema")
+
+
+_checks = AnswerGate()
+
+
+def check_answer(request: Request, outcome: Outcome) -> None:
+    """`AnswerGate.check` with the default size."""
+    _checks.check(request, outcome)
+
+
+def weight(value: Any, limit: int) -> int:
+    """About what a result takes on the wire, counted no further than `limit`: texts, keys, encoded parts."""
+    total = 0
+    waiting = [value]
+    while waiting and total <= limit:
+        node = waiting.pop()
+        kind = type(node)
+        if kind is str:
+            total += len(node)
+        elif kind is dict:
+            for key, child in node.items():
+                total += len(key) + 4
+                waiting.append(child)
+        elif kind is list or kind is tuple:
+            total += len(node)
+            waiting.extend(node)
+        elif kind is msgspec.Raw or kind is bytes:
+            total += len(bytes(node))
+        else:
+            total += 8
+    return total
