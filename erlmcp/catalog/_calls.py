@@ -1,6 +1,7 @@
 """How an author's function is run: a coroutine as it is, a plain function in a thread, or a task on asyncio's loop."""
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -125,13 +126,13 @@ def require_asyncio_reactor(reactor: object) -> None:
     from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
     if not isinstance(reactor, AsyncioSelectorReactor):
-        raise RuntimeError(f"{_WRONG_REACTOR}; the reactor is {type(reactor).__name__}")
+        raise RuntimeError(  # noqa: TRY004 - a state of the process, not an argument
+            f"{_WRONG_REACTOR}; the reactor is {type(reactor).__name__}"
+        )
 
 
-def failure_id(function: Function, error: BaseException) -> str:
-    """Log an error that clients must not see, and give the id that they may."""
-    import secrets
-
+def failure_id(function: Function) -> str:
+    """Log the error being handled, which clients must not see, and give the id that they may."""
     error_id = secrets.token_hex(6)
     _log.failure("{label} failed, error {error_id}", label=function.label, error_id=error_id)
     return error_id
@@ -143,4 +144,4 @@ def protocol_error(function: Function, request: Request, error: Exception) -> Mc
         return errors.resource_not_found(request.name)
     if isinstance(error, ToolError):
         return errors.internal(str(error))
-    return errors.internal(f"Internal error {failure_id(function, error)}")
+    return errors.internal(f"Internal error {failure_id(function)}")

@@ -1,4 +1,4 @@
-"""What tools, prompts and resources may return besides plain values (revision 2026-07-28, server/tools, Tool Result)."""
+"""What tools, prompts and resources may return besides plain values (2026-07-28, server/tools, Tool Result)."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -258,7 +258,9 @@ class Block(Content):
     def __init__(self, fields: Mapping[str, Any]) -> None:
         super().__init__(None, None)
         if not isinstance(fields.get("type"), str):
-            raise ValueError('a content block has a "type", such as "text"')
+            raise ValueError(  # noqa: TRY004 - the dict is right, its content is not
+                'a content block has a "type", such as "text"'
+            )
         self.fields = dict(fields)
 
     def block(self) -> Json:

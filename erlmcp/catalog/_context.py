@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 from twisted.internet.defer import Deferred
 
 from erlmcp.catalog._answers import Answer, Root, Sampled, read_answer
-from erlmcp.catalog._content import Content, Message
+from erlmcp.catalog._content import Message
 from erlmcp.catalog._forms import form
 from erlmcp.interfaces import Peer, Principal, Request
 from erlmcp.protocol import Question
@@ -251,11 +251,12 @@ class ThreadContext(Context):
 
     __slots__ = ()
 
-    elicit = _refuse  # type: ignore[assignment]  # a call that raises, where a coroutine would never be awaited
-    elicit_url = _refuse  # type: ignore[assignment]
-    sample = _refuse  # type: ignore[assignment]
-    roots = _refuse  # type: ignore[assignment]
-    ask = _refuse  # type: ignore[assignment]
+    # calls that raise, where a coroutine would never be awaited
+    elicit = _refuse
+    elicit_url = _refuse
+    sample = _refuse
+    roots = _refuse
+    ask = _refuse
 
 
 async def _asked(request: Request, questions: Questions) -> Questions:

@@ -13,7 +13,8 @@ from erlmcp.catalog._errors import InexpressibleHint
 from erlmcp.catalog._field import Field, is_pydantic_field
 
 _SECTION = re.compile(
-    r"(Args|Arguments|Parameters|Returns?|Raises|Yields?|Examples?|Notes?|Attributes|Warnings?|References|Todo|See Also):\s*$"
+    r"(Args|Arguments|Parameters|Returns?|Raises|Yields?|Examples?|Notes?|Attributes|Warnings?|References|Todo"
+    r"|See Also):\s*$"
 )
 _ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
 
@@ -157,7 +158,7 @@ def split_docstring(text: str) -> tuple[str, dict[str, str]]:
     kept: list[str] = []
     about: dict[str, str] = {}
     inside = False
-    current = ""
+    current, first = "", 0
     for line in text.splitlines():
         section = _SECTION.match(line)
         if section is not None:

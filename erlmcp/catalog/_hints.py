@@ -5,17 +5,18 @@ One walk makes both, so they cannot drift apart. Classes with fields are in `_re
 
 import base64
 import collections.abc
-import datetime
+import datetime as dt
 import decimal
 import enum
 import types
 import typing
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from erlmcp.catalog import _documents as documents
 from erlmcp.catalog import _pydantic, _records
 from erlmcp.catalog._errors import InexpressibleHint
 from erlmcp.catalog._field import describe, read_metadata
@@ -59,10 +60,10 @@ _SCALARS: dict[Any, tuple[dict[str, Any], Convert | None]] = {
     Any: ({}, None),
     object: ({}, None),
     bytes: ({"type": "string", "contentEncoding": "base64", "pattern": _BASE64}, base64.b64decode),
-    datetime.datetime: ({"type": "string", "format": "date-time"}, _by_msgspec(datetime.datetime)),
-    datetime.date: ({"type": "string", "format": "date"}, _by_msgspec(datetime.date)),
-    datetime.time: ({"type": "string", "format": "time"}, _by_msgspec(datetime.time)),
-    datetime.timedelta: ({"type": "string", "format": "duration"}, _by_msgspec(datetime.timedelta)),
+    dt.datetime: ({"type": "string", "format": "date-time"}, _by_msgspec(dt.datetime)),
+    dt.date: ({"type": "string", "format": "date"}, _by_msgspec(dt.date)),
+    dt.time: ({"type": "string", "format": "time"}, _by_msgspec(dt.time)),
+    dt.timedelta: ({"type": "string", "format": "duration"}, _by_msgspec(dt.timedelta)),
     decimal.Decimal: ({"type": "string", "format": "decimal", "pattern": _DECIMAL}, decimal.Decimal),
     uuid.UUID: ({"type": "string", "format": "uuid"}, uuid.UUID),
 }
@@ -102,7 +103,7 @@ class Shapes:
     def __init__(self, *, closed: bool) -> None:
         self.closed = closed
         self.definitions: dict[str, dict[str, Any]] = {}
-        self._named: dict[Any, tuple[str, Shape]] = {}
+        self._named: dict[Any, tuple[str, _Late]] = {}
 
     def shape(self, hint: Any, where: str) -> Shape:
         """The shape of `hint`; `where` names it in errors, such as ``tool add, parameter 'a'``.
@@ -116,6 +117,17 @@ class Shapes:
             found = None  # unhashable metadata
         if found is not None:
             return Shape(dict(found[0]), found[1])
+        if isinstance(hint, str | typing.ForwardRef):
+            raise InexpressibleHint(
+                f"{where}: the name {hint!r} cannot be resolved; define it at module level"
+            )
+        shape = self._special(hint, where) or self._container(hint, where) or self._class(hint, where)
+        if shape is None:
+            raise InexpressibleHint(f"{where}: no JSON Schema expresses {_text(hint)}; {_ADVICE}")
+        return shape
+
+    def _special(self, hint: Any, where: str) -> Shape | None:
+        """Hints that are no classes: aliases, Annotated, unions, Literal."""
         if isinstance(hint, typing.NewType):
             return self.shape(hint.__supertype__, where)
         if type(hint).__name__ == "TypeAliasType":
@@ -127,13 +139,9 @@ class Shapes:
             return self._union(typing.get_args(hint), where)
         if origin is typing.Literal:
             return self._choice(typing.get_args(hint), where)
-        if isinstance(hint, str | typing.ForwardRef):
-            raise InexpressibleHint(
-                f"{where}: the name {hint!r} cannot be resolved; define it at module level"
-            )
-        container = self._container(hint, origin, where)
-        if container is not None:
-            return container
+        return None
+
+    def _class(self, hint: Any, where: str) -> Shape | None:
         if isinstance(hint, type) and issubclass(hint, enum.Enum):
             return self._choice(tuple(hint), where)
         if _pydantic.claims(hint):
@@ -141,46 +149,32 @@ class Shapes:
         record = _records.read(hint, where)
         if record is not None:
             return self.named(hint, hint.__name__, lambda: _records.shape(self, record, where))
-        if _pydantic.loaded():
-            return self._foreign(hint, where)
-        raise InexpressibleHint(f"{where}: no JSON Schema expresses {_text(hint)}; {_ADVICE}")
+        return self._foreign(hint, where) if _pydantic.loaded() else None
 
     def named(self, key: Any, name: str, build: Callable[[], Shape]) -> Shape:
         """A shape that lives in ``$defs``, so that it may refer to itself."""
         if key not in self._named:
-            unique = name
-            number = 1
-            while unique in self.definitions:
-                number += 1
-                unique = f"{name}{number}"
-            self.definitions[unique] = {}
-            holder = Shape({})
-            holder.convert = lambda value: holder.convert(value)  # type: ignore[misc]  # bound below, before any call
-            self._named[key] = unique, holder
+            unique = self._reserve(name)
+            late = _Late()
+            self._named[key] = unique, late
             built = build()
             self.definitions[unique] = built.schema
-            holder.convert = built.convert or _same
-        unique, holder = self._named[key]
-        shared = holder.convert
-        late = shared if shared is _same else lambda value: holder.convert(value)  # type: ignore[misc]
-        return Shape({"$ref": f"#/$defs/{unique}"}, None if late is _same else late)
+            late.convert = built.convert or same
+        unique, late = self._named[key]
+        return Shape({"$ref": f"#/$defs/{unique}"}, None if late.convert is same else late)
+
+    def _reserve(self, name: str) -> str:
+        """A name in ``$defs`` that is not taken."""
+        unique, number = name, 1
+        while unique in self.definitions:
+            number += 1
+            unique = f"{name}{number}"
+        self.definitions[unique] = {}
+        return unique
 
     def finish(self, schema: dict[str, Any]) -> dict[str, Any]:
         """The whole document: `schema` with the definitions that it needs; those needed once are put in place."""
-        counts: dict[str, int] = dict.fromkeys(self.definitions, 0)
-        for node in _nodes([schema, *self.definitions.values()]):
-            if (name := _target(node)) is not None:
-                counts[name] += 1
-        once = {name for name, count in counts.items() if count == 1}
-        whole_schema: dict[str, Any] = _inlined(schema, once, self.definitions)
-        kept = {
-            name: _inlined(body, once, self.definitions)
-            for name, body in self.definitions.items()
-            if counts[name] > 1
-        }
-        if kept:
-            whole_schema["$defs"] = kept
-        return whole_schema
+        return documents.joined(schema, self.definitions)
 
     def _annotated(self, hint: Any, where: str) -> Shape:
         base, *metadata = typing.get_args(hint)
@@ -192,8 +186,8 @@ class Shapes:
                 describe(shape.schema, field, where)
         return shape
 
-    def _container(self, hint: Any, origin: Any, where: str) -> Shape | None:
-        kind = origin or hint
+    def _container(self, hint: Any, where: str) -> Shape | None:
+        kind = typing.get_origin(hint) or hint
         arguments = typing.get_args(hint)
         if kind in _LISTS:
             item = self.shape(arguments[0] if arguments else Any, f"{where}, its items")
@@ -221,9 +215,9 @@ class Shapes:
     def _tuple(self, arguments: tuple[Any, ...], where: str) -> Shape:
         if not arguments:
             arguments = (Any, ...)
-        if len(arguments) == 2 and arguments[1] is Ellipsis:  # noqa: PLR2004 - tuple[X, ...] has two
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
             item = self.shape(arguments[0], f"{where}, its items")
-            each = item.convert or _same
+            each = item.convert or same
             schema = {"type": "array"} | ({"items": item.schema} if item.schema else {})
             return Shape(schema, lambda value: tuple(map(each, value)))
         if arguments == ((),):
@@ -233,7 +227,7 @@ class Shapes:
     def row(self, hints: list[tuple[Any, bool]], make: Convert, where: str) -> Shape:
         """An array with a fixed meaning for each place: (hint, whether it must be there), from the left."""
         items = [self.shape(hint, f"{where}, item {place}") for place, (hint, _) in enumerate(hints)]
-        converts = [item.convert or _same for item in items]
+        converts = [item.convert or same for item in items]
         schema: dict[str, Any] = {
             "type": "array",
             "minItems": sum(required for _, required in hints),
@@ -257,7 +251,7 @@ class Shapes:
             schema["additionalProperties"] = value.schema
         if key.convert is None and value.convert is None:
             return Shape(schema)
-        keys, values = key.convert or _same, value.convert or _same
+        keys, values = key.convert or same, value.convert or same
         return Shape(schema, lambda found: {keys(name): values(one) for name, one in found.items()})
 
     def _choice(self, options: tuple[Any, ...], where: str) -> Shape:
@@ -293,16 +287,22 @@ class Shapes:
             )
         except _pydantic.Unknown:
             raise InexpressibleHint(f"{where}: no JSON Schema expresses {_text(hint)}; {_ADVICE}") from None
-        renamed: dict[str, str] = {}
-        for name in definitions:
-            unique = name
-            while unique in self.definitions:
-                unique += "_"
-            renamed[name] = unique
-            self.definitions[unique] = {}
+        renamed = {name: self._reserve(name) for name in definitions}
         for name, unique in renamed.items():
-            self.definitions[unique] = _renamed(definitions[name], renamed)
-        return Shape(_renamed(body, renamed), convert)
+            self.definitions[unique] = documents.renamed(definitions[name], renamed)
+        return Shape(documents.renamed(body, renamed), convert)
+
+
+class _Late:
+    """Converts by what is known once a class that refers to itself has been read to its end."""
+
+    __slots__ = ("convert",)
+
+    def __init__(self) -> None:
+        self.convert: Convert | None = None
+
+    def __call__(self, value: Any) -> Any:
+        return self.convert(value)  # type: ignore[misc]  # set before the first call
 
 
 class _Branches:
@@ -344,7 +344,10 @@ class _Branches:
         return named is None or named == kind
 
 
-_ADVICE = "use scalars, list, dict[str, …], Literal, Enum, a dataclass, TypedDict, attrs class, msgspec Struct or pydantic model"
+_ADVICE = (
+    "use scalars, list, dict[str, …], Literal, Enum, a dataclass, TypedDict, attrs class,"
+    " msgspec Struct or pydantic model"
+)
 
 
 def described(shape: Shape, text: str) -> Shape:
@@ -358,7 +361,7 @@ def _text(hint: Any) -> str:
     return getattr(hint, "__qualname__", None) or repr(hint)
 
 
-def _same(value: Any) -> Any:
+def same(value: Any) -> Any:
     return value
 
 
@@ -369,40 +372,3 @@ def _plain_scalar(value: Any, option: Any, where: str) -> Any:
     raise InexpressibleHint(
         f"{where}: {option!r} is no JSON scalar; choices are strings, numbers, booleans or None"
     )
-
-
-def _nodes(waiting: list[Any]) -> Iterable[dict[str, Any]]:
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            yield node
-            waiting.extend(node.values())
-        elif isinstance(node, list):
-            waiting.extend(node)
-
-
-def _target(node: dict[str, Any]) -> str | None:
-    reference = node.get("$ref")
-    return reference.removeprefix("#/$defs/") if isinstance(reference, str) else None
-
-
-def _inlined(node: Any, once: set[str], definitions: dict[str, dict[str, Any]]) -> Any:
-    if isinstance(node, list):
-        return [_inlined(child, once, definitions) for child in node]
-    if not isinstance(node, dict):
-        return node
-    name = _target(node)
-    if name in once:
-        node = {**definitions[name], **{key: value for key, value in node.items() if key != "$ref"}}
-    return {key: _inlined(value, once, definitions) for key, value in node.items()}
-
-
-def _renamed(node: Any, names: dict[str, str]) -> Any:
-    if isinstance(node, list):
-        return [_renamed(child, names) for child in node]
-    if not isinstance(node, dict):
-        return node
-    copy = {key: _renamed(value, names) for key, value in node.items()}
-    if (name := _target(node)) is not None:
-        copy["$ref"] = f"#/$defs/{names[name]}"
-    return copy

@@ -69,7 +69,10 @@ def check_hints(annotations: Mapping[str, Any] | None, where: str) -> dict[str, 
         if key not in _HINTS:
             raise ValueError(f"{where}: unknown annotation {key!r}; there are {', '.join(_HINTS)}")
         if not isinstance(value, _HINTS[key]):
-            raise ValueError(f"{where}: annotation {key} is a {_HINTS[key].__name__}, not {value!r}")
+            expected = _HINTS[key].__name__
+            raise ValueError(  # noqa: TRY004 - part of a value
+                f"{where}: annotation {key} is a {expected}, not {value!r}"
+            )
     return dict(annotations or {})
 
 

@@ -44,8 +44,8 @@ class Provider:
         instructions: guidance for the model.
         icons: URLs or ``Icon`` objects.
         ttl: seconds that lists may be thought fresh.
-        asyncio: run coroutines as tasks on asyncio's loop, for handlers that need asyncio libraries. This needs Twisted's
-            asyncio reactor; such handlers await asyncio's things, not Deferreds.
+        asyncio: run coroutines as tasks on asyncio's loop, for handlers that need asyncio libraries. This needs
+            Twisted's asyncio reactor; such handlers await asyncio's things, not Deferreds.
         threads: the most threads for plain functions.
         queue: the most plain functions that wait for a thread; past it, calls are refused as overload.
 
@@ -223,8 +223,11 @@ class Provider:
     def definitions(self) -> Definitions:
         """The current snapshot. The same object as long as nothing has changed."""
         if self._snapshot is None:
-            parts = [*self._tools.values(), *self._prompts.values()]
-            parts += [*self._resources.values(), *self._templates.values()]  # type: ignore[list-item]
+            parts = [
+                part
+                for table in (self._tools, self._prompts, self._resources, self._templates)
+                for part in table.values()
+            ]
             self._snapshot = Definitions(
                 tools=_definitions(self._tools, ToolDefinition),
                 prompts=_definitions(self._prompts, PromptDefinition),

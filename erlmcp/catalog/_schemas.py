@@ -76,7 +76,7 @@ class CompiledSchema:
 
     __slots__ = ("_is_valid", "_validator", "schema")
 
-    def __init__(self, schema: dict[str, Any] | bool, *, formats: bool = False) -> None:  # noqa: FBT001 - boolean schemas
+    def __init__(self, schema: dict[str, Any] | bool, *, formats: bool = False) -> None:
         if isinstance(schema, dict):
             check_dialect(schema)
         elif not isinstance(schema, bool):

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import msgspec
 from twisted.internet.defer import CancelledError
 
-from erlmcp.catalog._arguments import NOT_CONVERTED, Converters, input_shape
+from erlmcp.catalog._arguments import NOT_CONVERTED, input_shape
 from erlmcp.catalog._calls import Workshop, failure_id
 from erlmcp.catalog._content import Block, Content, Message, ToolResult
 from erlmcp.catalog._errors import InexpressibleHint, InvalidSchema, ToolError
@@ -104,8 +104,8 @@ class Tool:
             raise
         except ToolError as error:
             return tool_error(str(error))
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
-            error_id = failure_id(self._function, error)
+        except Exception:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
+            error_id = failure_id(self._function)
             return tool_error(f"The tool failed with an internal error; its operator finds it as {error_id}.")
 
 

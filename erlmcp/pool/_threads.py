@@ -106,7 +106,7 @@ class ThreadPool:
             self._changed.notify_all()
         for job in dropped:
             if job.deferred is not None:
-                job.deferred.errback(Failure(CancelledError("the thread pool was stopped")))
+                job.deferred.errback(CancelledError("the thread pool was stopped"))
 
     def _forget(self, job: _Job) -> None:
         job.deferred = None
@@ -136,7 +136,7 @@ class ThreadPool:
             try:
                 result = job.call(*job.arguments, **job.keywords)
             except BaseException:  # noqa: BLE001 - whatever it raises is the caller's, a thread has no other reader
-                result = Failure()
+                result = Failure()  # type: ignore[no-untyped-call]  # Twisted has no types for it
             with self._changed:
                 self._idle += 1
                 stopped = self._stopped
