@@ -149,6 +149,7 @@ class Answering(SynchronousTestCase):
         """An error whose data is no JSON is sent without it."""
         error = harness(tool=unsendable_error).call("tool").error
         self.assertEqual(error, {"code": 1234, "message": "no"})
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_tool_error_counts_as_error(self) -> None:
         house = harness(tool=failed_tool)

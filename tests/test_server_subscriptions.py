@@ -152,7 +152,8 @@ class Ending(Case):
         self.assertEqual(exchange.written[2]["params"]["requestId"], 4)
         self.assertEqual(exchange.result["resultType"], "complete")
         self.assertEqual(exchange.result["_meta"][ID], 4)
-        self.assertEqual(self.backend.watchers, [])
+        self.backend.change(Change("tools"))
+        self.assertEqual(len(exchange.written), 4)
 
     def test_by_the_server_on_http(self) -> None:
         """On HTTP the result ends the stream."""

@@ -74,6 +74,7 @@ class Pipeline:
             Exception: whatever else went wrong behind the gates.
         """
         outcome: Outcome | None = None
+        dispatched = False
         try:
             for gate in self._before:
                 waiting = gate.check(request)
@@ -86,6 +87,7 @@ class Pipeline:
                 waiting = self._record.intent(request)
                 if waiting is not None:
                     await waiting
+                dispatched = True
                 answer = self._dispatch(request)
                 # Only an outcome is an answer already; whatever else a backend returns is waited for.
                 outcome = answer if isinstance(answer, (Complete, NeedsInput)) else await answer
@@ -96,7 +98,8 @@ class Pipeline:
             waiting = self._record.outcome(request, None, error)
             if waiting is not None:
                 await waiting
-            self._counters.request(request, _word_for(request), self._seconds() - request.received)
+            word = "cancelled" if request.cancelled else "error" if dispatched else "refused"
+            self._counters.request(request, word, self._seconds() - request.received)
             raise
         waiting = self._record.outcome(request, outcome, None)
         if waiting is not None:
@@ -106,10 +109,3 @@ class Pipeline:
             word = "error"
         self._counters.request(request, word, self._seconds() - request.received)
         return outcome
-
-
-def _word_for(request: Request) -> str:
-    if request.cancelled:
-        return "cancelled"
-    # Before gate 6 there is no deadline: what failed there was refused and never run.
-    return "error" if request.deadline else "refused"

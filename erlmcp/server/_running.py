@@ -64,18 +64,8 @@ class Running:
 
         Cancelling the wait cancels the work.
         """
-        waiter: Deferred[Outcome] = Deferred(lambda _: self.cancel())
-        if self._result is not None:
-            waiter.callback(self._result)
-            return waiter
-        self._waiter = waiter
-        if self.request.deadline:
-            self._began = self._clock.seconds()
-            remaining = self.request.deadline - self._began
-            self._deadline = self._wheel.after(max(0.0, remaining), self._expired)
-        if self.asks.open:
-            # Nothing can be open here but what was asked before anyone waited, or not answered by a retry.
-            self._surface()
+        waiter = self._wait()
+        self._surface()
         return waiter
 
     def resume(self, retry: Request, answers: dict[str, Any]) -> Deferred[Outcome]:
@@ -96,8 +86,11 @@ class Running:
             "conversation",
         ):
             setattr(request, name, getattr(retry, name))
+        waiter = self._wait()
         self.asks.answer(answers)
-        return self.outcome()
+        # What the retry left unanswered is asked again at once, with whatever the work has asked since.
+        self._surface()
+        return waiter
 
     @property
     def ended(self) -> bool:
@@ -110,13 +103,28 @@ class Running:
         self._work.cancel()
         self._settle(Failure(CancelledError()))
 
+    def _wait(self) -> Deferred[Outcome]:
+        waiter: Deferred[Outcome] = Deferred(lambda _: self.cancel())
+        if self._result is not None:
+            waiter.callback(self._result)
+            return waiter
+        self._waiter = waiter
+        if self.request.deadline:
+            self._began = self._clock.seconds()
+            remaining = self.request.deadline - self._began
+            self._deadline = self._wheel.after(max(0.0, remaining), self._expired)
+        return waiter
+
     def _asked(self) -> None:
         # Questions of one turn of the reactor go out together, so a coroutine may ask several at once.
         if self._waiter is not None and self._surfacing is None:
-            self._surfacing = self._clock.callLater(0, self._surface)
+            self._surfacing = self._clock.callLater(0, self._surface_later)
+
+    def _surface_later(self) -> None:
+        self._surfacing = None
+        self._surface()
 
     def _surface(self) -> None:
-        self._surfacing = None
         if self._waiter is not None and self.asks.open:
             self._settle(NeedsInput(self.asks.open))
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from twisted.internet.defer import Deferred
 
 from erlmcp.interfaces import Change, Complete, IExchange, Outcome, Request
@@ -11,6 +10,13 @@ from erlmcp.jsonrpc import encode_notification
 from erlmcp.protocol import McpError, SubscriptionFilter, errors, notifications
 from erlmcp.server._call import Call
 from erlmcp.timing import Wheel
+
+LISTS = (
+    ("toolsListChanged", "tools"),
+    ("promptsListChanged", "prompts"),
+    ("resourcesListChanged", "resources"),
+)
+"""The filter's fields, and the kind of change that each is about."""
 
 
 class Subscription:
@@ -122,14 +128,12 @@ class Subscriptions:
             raise errors.overloaded(f"{self._total} subscriptions are open already; try again later")
         kinds, uris = self._agree(request)
         subscription = Subscription(call.exchange, request.id, kinds, uris)
-        accepted = SubscriptionFilter(
-            tools_list_changed="tools" in kinds,
-            prompts_list_changed="prompts" in kinds,
-            resources_list_changed="resources" in kinds,
-            resource_subscriptions=tuple(sorted(uris)),
+        accepted: dict[str, Any] = {field: True for field, kind in LISTS if kind in kinds}
+        if uris:
+            accepted["resourceSubscriptions"] = sorted(uris)
+        call.exchange.notify(
+            encode_notification(*notifications.subscriptions_acknowledged(accepted, request.id))
         )
-        acknowledgement = notifications.subscriptions_acknowledged(msgspec.to_builtins(accepted), request.id)
-        call.exchange.notify(encode_notification(*acknowledgement))
         subscription.ended = Deferred(lambda _: self._drop(subscription))
         self._listeners[subscription] = None
         for uri in uris:
@@ -156,13 +160,10 @@ class Subscriptions:
     def _agree(self, request: Request) -> tuple[frozenset[str], frozenset[str]]:
         wanted: SubscriptionFilter = request.params.notifications
         offered = self._offered()
-        asked = (
-            ("tools", wanted.tools_list_changed),
-            ("prompts", wanted.prompts_list_changed),
-            ("resources", wanted.resources_list_changed),
+        kinds = frozenset(
+            kind for field, kind in LISTS if wanted.get(field) and offered.get(kind, {}).get("listChanged")
         )
-        kinds = frozenset(kind for kind, wants in asked if wants and offered.get(kind, {}).get("listChanged"))
-        named = wanted.resource_subscriptions
+        named = wanted.get("resourceSubscriptions", [])
         if len(named) > self._most_uris:
             raise errors.invalid_params(
                 f"notifications.resourceSubscriptions names {len(named)} resources; the most is {self._most_uris}"
