@@ -11,7 +11,7 @@ from erlmcp.config._model import (
     Settings,
     TelemetrySettings,
 )
-from erlmcp.config._plugins import backend, found, origin, providers, transports
+from erlmcp.config._plugins import backend, declared, found, providers, transports
 from erlmcp.config._problems import ConfigurationError, Problem, nearest
 from erlmcp.config._reach import endpoint_reachable, is_loopback, reachable
 from erlmcp.config._secrets import Secret
@@ -31,13 +31,13 @@ __all__ = [
     "Settings",
     "TelemetrySettings",
     "backend",
+    "declared",
     "endpoint_reachable",
     "found",
     "is_loopback",
     "load",
     "nearest",
     "new_key",
-    "origin",
     "parse_keys",
     "providers",
     "reachable",

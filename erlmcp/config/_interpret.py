@@ -63,7 +63,16 @@ def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
         providers=tuple(one for one in providers if one is not None),
         listen=tuple(one for _, one in listen if one is not None),
         telemetry=TelemetrySettings(**telemetry),
+        places={spell(path): merged.place(path) for path in _used_later(merged.table)},
     )
+
+
+def _used_later(table: Mapping[str, Any]) -> list[Path]:
+    """The keys whose values can turn out to be wrong only when they are used."""
+    paths: list[Path] = [("server", "keys"), ("telemetry", "endpoint")]
+    paths += [("provider", index, "use") for index in range(len(table.get("provider", ())))]
+    paths += [("listen", index, "endpoint") for index in range(len(table.get("listen", ())))]
+    return paths
 
 
 def _tables(key: str, merged: Merged) -> list[tuple[Path, Any]]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from erlmcp.config._problems import Problem
 from erlmcp.config._secrets import Secret
 from erlmcp.interfaces import WireLimits
 
@@ -89,7 +90,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
         use: ``MODULE:ATTRIBUTE``, or the name of a provider plugin.
         options: the plugin's own table.
         isolation: where it runs; for now in the daemon itself.
-        key: how problems name this table.
+        key: how problems name this table, such as ``provider[1]``.
     """
 
     use: Text
@@ -108,7 +109,7 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
         auth: ``none`` if everybody may use a listener that others can reach.
         limits: those of ``[limits]`` with the listener's own on top.
         options: the transport's own keys, as its options struct.
-        key: how problems name this table.
+        key: how problems name this table, such as ``listen[1]``.
     """
 
     name: Text
@@ -135,10 +136,20 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole configuration."""
+    """A whole configuration.
+
+    Attributes:
+        places: key -> (file, line) of what can turn out to be wrong only when it is used.
+    """
 
     server: ServerSettings = ServerSettings()
     limits: Limits = Limits()
     providers: tuple[ProviderSettings, ...] = ()
     listen: tuple[ListenSettings, ...] = ()
     telemetry: TelemetrySettings = TelemetrySettings()
+    places: dict[str, tuple[str, int]] = {}
+
+    def problem(self, key: str, wrong: str, right: str = "") -> Problem:
+        """A problem with the value of a key, with its place."""
+        file, line = self.places.get(key, ("", 0))
+        return Problem(file=file, line=line, key=key, wrong=wrong, right=right)

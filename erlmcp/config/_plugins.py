@@ -1,22 +1,36 @@
 """Finding transports and providers among Twisted's plugins."""
 
+import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
-from twisted.plugin import getPlugins
+from twisted.plugin import getCache, getPlugins
 from zope.interface import Interface
 
-from erlmcp.config._problems import nearest
+import twisted.plugins
+from erlmcp.config._problems import ConfigurationError, Problem, nearest
 from erlmcp.interfaces import IBackend, IProvider, ITransport
 
 
 def found(interface: type[Interface], plugins: Callable[[Any], Iterable[Any]] = getPlugins) -> dict[str, Any]:
-    """The plugins that provide an interface, by name. Of two with the same name the first by module wins."""
+    """The plugins that provide an interface, by name.
+
+    Raises:
+        ConfigurationError: two have the same name.
+    """
     by_name: dict[str, Any] = {}
-    for plugin in sorted(plugins(interface), key=origin):
-        by_name.setdefault(plugin.name, plugin)
+    problems = []
+    for plugin in plugins(interface):
+        other = by_name.setdefault(plugin.name, plugin)
+        if other is not plugin:
+            wrong = f"two plugins are named {plugin.name!r}: {other!r} and {plugin!r}"
+            problems.append(
+                Problem(wrong=wrong, right="uninstall one of them (erlmcp plugins says where they are)")
+            )
+    if problems:
+        raise ConfigurationError(problems)
     return by_name
 
 
@@ -30,10 +44,17 @@ def providers() -> dict[str, Any]:
     return found(IProvider)
 
 
-def origin(plugin: Any) -> str:
-    """Where a plugin comes from: the module of its class, or its own."""
-    kind = plugin if isinstance(plugin, type) else type(plugin)
-    return f"{kind.__module__}.{kind.__qualname__}"
+def declared(interface: type[Interface], package: Any = twisted.plugins) -> list[tuple[str, str]]:
+    """The names of the plugins that provide an interface, each with the module that declares it, sorted."""
+    rows = []
+    for dropin in getCache(package).values():  # type: ignore[no-untyped-call]
+        for cached in dropin.plugins:
+            if interface in cached.provided:
+                with contextlib.suppress(
+                    Exception
+                ):  # a broken plugin is logged by `getPlugins`, which leaves it out
+                    rows.append((str(cached.load().name), dropin.moduleName))
+    return sorted(rows)
 
 
 def backend(use: str, options: Mapping[str, Any], plugins: Mapping[str, Any]) -> Any:

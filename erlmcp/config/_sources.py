@@ -48,14 +48,15 @@ class Merged:
 
     def problem(self, path: Path, wrong: str, right: str = "") -> None:
         """Note a mistake at a path of the merged tree."""
-        file, line = self._place(path)
+        file, line = self.place(path)
         self.problems.append(Problem(file=file, line=line, key=spell(path), wrong=wrong, right=right))
 
     def add(self, source: Source) -> None:
         """Merge a file: tables grow, arrays of tables are appended to, anything else may be set only once."""
         self._merge(self.table, source.table, (), source, ())
 
-    def _place(self, path: Path) -> tuple[str, int]:
+    def place(self, path: Path) -> tuple[str, int]:
+        """The file and line of a path, or of what it lies in."""
         rest: Path = ()
         while path:
             if path in self._origins:
@@ -78,7 +79,7 @@ class Merged:
                 for index, item in enumerate(value):
                     old.append(self._copy(item, (*here, len(old)), source, (*there, index)))
             else:
-                first, line = self._place(here)
+                first, line = self.place(here)
                 self.problems.append(
                     Problem(
                         file=source.file,

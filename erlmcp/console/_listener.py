@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from erlmcp.console._site import console_site
 from erlmcp.interfaces import IListener
-from erlmcp.transports import bind
+from erlmcp.transports._binding import listen, parse
 
 CONNECTIONS = 64
 """How many there may be at once; an operator's tools need a handful."""
@@ -66,6 +66,9 @@ class ConsoleListener:
         name: for logs.
         addresses: where it listens, once bound.
         unready: says why requests should go elsewhere now; None if they need not.
+
+    Raises:
+        ValueError: there can be no such endpoint.
     """
 
     def __init__(
@@ -74,8 +77,8 @@ class ConsoleListener:
         self.name = "telemetry"
         self.addresses: tuple[Any, ...] = ()
         self.unready: Callable[[], str | None] = lambda: "starting"
-        self._reactor = reactor
-        self._endpoint = endpoint
+        self._endpoint = parse(reactor, endpoint)
+        self._description = endpoint
         site = console_site(metrics=metrics, unready=self._unready, hosts=hosts, reactor=reactor)
         self._factory = _Bounded(site, reactor)
         self._port: Any = None
@@ -90,7 +93,7 @@ class ConsoleListener:
             self._port = port
             self.addresses = (port.getHost(),)
 
-        return bind(self._reactor, self._endpoint, self._factory).addCallback(bound)
+        return listen(self._endpoint, self._description, self._factory).addCallback(bound)
 
     def drain(self) -> Deferred[None]:
         """See `IListener`. Health is asked for until the end: it goes on."""

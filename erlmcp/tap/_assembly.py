@@ -6,41 +6,20 @@ from typing import Any
 import msgspec
 
 from erlmcp import __version__, config
-from erlmcp.catalog import Catalog, ValidateGate, check_answer
-from erlmcp.config import ConfigurationError, ListenerLimits, Problem, Settings
+from erlmcp.catalog import Catalog, NameCollision, ValidateGate, check_answer
+from erlmcp.config import ConfigurationError, Problem, Settings
 from erlmcp.governor import (
     AdmitGate,
     AuthenticateGate,
     AuthorizeGate,
-    ConnectionLimits,
     LimitsGate,
     RateGate,
 )
-from erlmcp.interfaces import ListenContext
-from erlmcp.jsonrpc import Limits as MessageLimits
 from erlmcp.protocol import KeyRing
 from erlmcp.receipts import Unrecorded
 from erlmcp.server import Gates, Server
+from erlmcp.tap._frontends import Frontend, FrontendMaker, message_limits
 from erlmcp.telemetry import Counters
-
-OPEN = (
-    "others than this machine can reach it, and it has no authentication: listen on a loopback address"
-    ' (interface=127.0.0.1) or a unix socket, or say auth = "none" if everybody may use it'
-)
-
-
-class Frontend(msgspec.Struct, frozen=True):
-    """A listener and what the configuration says of it.
-
-    Attributes:
-        listener: an `IListener`.
-        endpoint: as configured; for messages.
-        open: whether it may be reached by others without authentication.
-    """
-
-    listener: Any
-    endpoint: str
-    open: bool
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +28,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         server: the server.
         frontends: its listeners, in the order in which they are bound.
+        console: the listener for health and metrics, or None.
         backends: what serves.
         counters: what is counted.
         keys: where the sealing keys are from.
@@ -56,6 +36,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     server: Server
     frontends: Sequence[Frontend]
+    console: Frontend | None = None
     backends: Sequence[Any]
     counters: Counters
     keys: str
@@ -78,11 +59,11 @@ def backends_for(settings: Settings, plugins: Mapping[str, Any]) -> list[Any]:
         try:
             made = config.backend(one.use, one.options, plugins)
         except ValueError as error:
-            problems.append(Problem(key=one.key, wrong=str(error)))
+            problems.append(settings.problem(f"{one.key}.use", str(error)))
             continue
         if made.name in names:
             wrong = f"its name is {made.name!r}, like that of {names[made.name]}"
-            problems.append(Problem(key=one.key, wrong=wrong, right="names of providers are unique"))
+            problems.append(settings.problem(f"{one.key}.use", wrong, "names of providers are unique"))
         names.setdefault(made.name, one.key)
         backends.append(made)
     if problems:
@@ -114,7 +95,7 @@ def assemble(
     """
     problems: list[Problem] = []
     ring, origin = _key_ring(settings, environ, problems, make=make_keys)
-    catalog = Catalog(backends)
+    catalog = _catalog(settings, backends, reactor, problems)
     counters = Counters()
     admit = AdmitGate(
         reactor.seconds, timeout=settings.limits.timeout, concurrency=settings.limits.concurrency
@@ -140,17 +121,37 @@ def assemble(
         counters=counters,
         key_ring=ring,
         clock=reactor,
-        limits=_message_limits(settings.limits),
+        limits=message_limits(settings.limits),
         page_size=settings.server.page_size,
     )
-    frontends = [
-        frontend
-        for one in settings.listen
-        if (frontend := _frontend(one, server, counters, reactor, transports, problems)) is not None
-    ]
+    maker = FrontendMaker(settings, reactor, counters)
+    made = [maker.frontend(one, server, transports[one.transport]) for one in settings.listen]
+    console = maker.console()
+    problems += maker.problems
     if problems:
         raise ConfigurationError(problems)
-    return Parts(server=server, frontends=frontends, backends=backends, counters=counters, keys=origin)
+    return Parts(
+        server=server,
+        frontends=[one for one in made if one is not None],
+        console=console,
+        backends=backends,
+        counters=counters,
+        keys=origin,
+    )
+
+
+def _catalog(
+    settings: Settings, backends: Sequence[Any], reactor: Any, problems: list[Problem]
+) -> Catalog:
+    catalog = Catalog()
+    for one, backend in zip(settings.providers, backends, strict=False):
+        try:
+            if hasattr(backend, "bind"):
+                backend.bind(reactor)
+            catalog.add_backend(backend)
+        except (NameCollision, RuntimeError) as error:
+            problems.append(settings.problem(f"{one.key}.use", str(error)))
+    return catalog
 
 
 def _key_ring(
@@ -160,45 +161,5 @@ def _key_ring(
         sealing = config.sealing_keys(settings.server, environ, make=make)
         return KeyRing(sealing.keys), sealing.origin
     except ValueError as error:
-        problems.append(Problem(key="server.keys", wrong=str(error)))
+        problems.append(settings.problem("server.keys", str(error)))
         return KeyRing([KeyRing.generate()]), ""
-
-
-def _message_limits(limits: ListenerLimits) -> MessageLimits:
-    return MessageLimits(size=limits.message, depth=limits.depth, keys=limits.keys, string=limits.string)
-
-
-def _frontend(
-    one: config.ListenSettings,
-    server: Server,
-    counters: Counters,
-    reactor: Any,
-    transports: Mapping[str, Any],
-    problems: list[Problem],
-) -> Frontend | None:
-    if one.auth is None and config.endpoint_reachable(one.endpoint):
-        problems.append(Problem(key=one.key, wrong=f"the endpoint {one.endpoint} is open: {OPEN}"))
-        return None
-    connections = ConnectionLimits(
-        one.limits.wire, connections=one.limits.connections, per_address=one.limits.per_address
-    )
-    context = ListenContext(
-        name=one.name,
-        reactor=reactor,
-        channel=server.channel(_message_limits(one.limits)),
-        limits=connections,
-        endpoint=one.endpoint,
-    )
-    try:
-        listener = transports[one.transport].listener(context, one.options)
-    except ValueError as error:
-        problems.append(Problem(key=one.key, wrong=str(error)))
-        return None
-    counters.gauge("erlmcp_connections_active", (one.name, one.transport), lambda: connections.active)
-    for limit in connections.refused:
-        counters.gauge(
-            "erlmcp_connections_refused_total",
-            (one.name, limit),
-            lambda limit=limit: connections.refused[limit],
-        )
-    return Frontend(listener=listener, endpoint=one.endpoint, open=one.auth == "none")

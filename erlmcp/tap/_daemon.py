@@ -9,8 +9,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from erlmcp.config import reachable
-from erlmcp.tap._assembly import OPEN, Frontend, Parts
+from erlmcp.tap._assembly import Parts
 from erlmcp.tap._exit import StartFailed, leave_with, on_stop_signals
+from erlmcp.tap._frontends import OPEN, Frontend
 
 log = Logger()
 
@@ -25,7 +26,6 @@ class Daemon(MultiService):
         parts: what it runs.
         reactor: what it runs on.
         drain: seconds that calls in flight get at the end.
-        consoles: further listeners, bound last and closed last, which are not drained.
         signals: takes over the stop signals once the reactor runs.
         leave: sets the process's status for a failure once the reactor runs.
     """
@@ -36,7 +36,6 @@ class Daemon(MultiService):
         reactor: Any,
         *,
         drain: float = 10.0,
-        consoles: Sequence[Frontend] = (),
         signals: Callable[[Any, Callable[[str], None]], None] = on_stop_signals,
         leave: Callable[[int], None] = leave_with,
     ) -> None:
@@ -45,7 +44,8 @@ class Daemon(MultiService):
         self.parts = parts
         self._reactor = reactor
         self._drain = drain
-        self._consoles = tuple(consoles)
+        if parts.console is not None:
+            parts.console.listener.unready = lambda: self.unready
         self._signals = signals
         self._leave = leave
         self._bound: list[Frontend] = []
@@ -96,7 +96,8 @@ class Daemon(MultiService):
         self._binding.addCallback(lambda _: self._fail_late(failed[0]) if failed else None)
 
     async def _bind(self) -> None:
-        for frontend in (*self.parts.frontends, *self._consoles):
+        consoles = () if self.parts.console is None else (self.parts.console,)
+        for frontend in (*self.parts.frontends, *consoles):
             listener = frontend.listener
             await listener.bind()
             self._bound.append(frontend)
@@ -109,7 +110,7 @@ class Daemon(MultiService):
             if hasattr(listener, "ended"):
                 listener.ended.addCallback(lambda _, frontend=frontend: self._over(frontend))
             for address in listener.addresses:
-                log.info("{name} listens on {address}", name=listener.name, address=address)
+                log.info("{name} listens on {address}", name=listener.name, address=_spell(address))
         log.info("sealing keys: {origin}", origin=self.parts.keys)
         log.info("ready")
         self._state = "ready"
@@ -137,19 +138,13 @@ class Daemon(MultiService):
     async def _stop(self) -> None:
         self._state = "draining"
         await super().stopService()  # type: ignore[no-untyped-call]
-        listeners = [
-            frontend.listener for frontend in reversed(self._bound) if frontend not in self._consoles
-        ]
-        drained = await self._within(
-            self._drain,
-            [*(maybeDeferred(one.drain) for one in listeners), maybeDeferred(self.parts.server.drain)],
-        )
+        listeners = [frontend.listener for frontend in reversed(self._bound)]
+        draining = [maybeDeferred(one.drain) for one in listeners]
+        drained = await self._within(self._drain, [*draining, maybeDeferred(self.parts.server.drain)])
         if not drained:
-            log.warning(
-                "not everything ended in time: closing {count} calls", count=self.parts.server.in_flight
-            )
+            left = self.parts.server.in_flight
+            log.warn("not everything ended in time: closing {left} calls", left=left)  # noqa: G010 - Twisted's name
         self.parts.server.stop()
-        listeners += [one.listener for one in self._consoles if one in self._bound]
         await self._within(_CLOSING, [maybeDeferred(one.close) for one in listeners])
         for backend in self.parts.backends:
             if hasattr(backend, "stop"):
@@ -172,6 +167,13 @@ class Daemon(MultiService):
 
 def _noted(work: Deferred[Any]) -> Deferred[Any]:
     return work.addErrback(lambda failure: log.failure("ending a part failed", failure))
+
+
+def _spell(address: Any) -> str:
+    host = getattr(address, "host", None)
+    if host is None:
+        return str(getattr(address, "name", address))
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
 def _message(failure: Failure) -> str:

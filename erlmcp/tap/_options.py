@@ -71,7 +71,7 @@ def require_reactor(backends: Sequence[Any]) -> None:
     Raises:
         ValueError: another reactor is installed already.
     """
-    needing = [backend.name for backend in backends if getattr(backend, "asyncio", False)]
+    needing = [backend.name for backend in backends if getattr(backend, "needs_asyncio", False)]
     if not needing:
         return
     installed = sys.modules.get("twisted.internet.reactor")

@@ -1,0 +1,83 @@
+"""Subcommands and their arguments. What a subcommand needs is imported when it runs, so that each starts quickly."""
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+
+from erlmcp import __version__
+
+_EPILOG = "To run erlmcp as a daemon: twistd -n erlmcp --help"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the console script's entry point.
+
+    Args:
+        arguments: without the program's name; None for those of the process.
+
+    Returns:
+        the process's exit status.
+    """
+    options = _parser().parse_args(arguments)
+    module, _, function = options.run.partition(":")
+    status: int = getattr(import_module(module), function)(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="erlmcp", description="The MCP server that you run like a daemon.", epilog=_EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"erlmcp {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    stdio = commands.add_parser(
+        "stdio",
+        help="serve one client on standard input and output",
+        description="Serve one client on standard input and output: what an MCP host launches. Logs go to standard"
+        " error. Listeners and telemetry of the configuration are left alone. Ends when standard input does.",
+    )
+    stdio.add_argument(
+        "--config", metavar="FILE", help="a TOML file; without one the demo provider is served"
+    )
+    stdio.add_argument(
+        "--provider",
+        metavar="MODULE:ATTRIBUTE",
+        action="append",
+        default=[],
+        help="serve this provider (may be repeated)",
+    )
+    stdio.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warn", "error", "critical"),
+        default="warn",
+        help="the lowest level of log lines on standard error (default: warn)",
+    )
+    stdio.set_defaults(run="erlmcp.cli._stdio:run")
+
+    check = commands.add_parser(
+        "check",
+        help="check a configuration",
+        description="Check a configuration with its drop-ins: exit 0 if the daemon could start with it, or exit 1 with"
+        " every problem found. Opens no port and writes no file.",
+    )
+    check.add_argument("file", metavar="FILE", help="the TOML file")
+    check.set_defaults(run="erlmcp.cli._check:run")
+
+    plugins = commands.add_parser(
+        "plugins",
+        help="list the plugins found",
+        description="List the transports and providers that are installed.",
+    )
+    plugins.set_defaults(run="erlmcp.cli._plugins:run")
+
+    key = commands.add_parser("key", help="make keys", description="Make keys.")
+    actions = key.add_subparsers(title="actions", metavar="ACTION", required=True)
+    new = actions.add_parser(
+        "new",
+        help="print a new sealing key",
+        description="Print a new sealing key. Put it on the first line of the keys secret to rotate: it seals from"
+        " then on, and the lines below still unseal.",
+    )
+    new.set_defaults(run="erlmcp.cli._key:run")
+    return parser

@@ -1,0 +1,118 @@
+"""Listeners from their settings: made, counted, and refused where others could reach them unasked."""
+
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from erlmcp import __version__
+from erlmcp.config import ListenerLimits, ListenSettings, Problem, Settings, endpoint_reachable
+from erlmcp.governor import ConnectionLimits
+from erlmcp.interfaces import ListenContext
+from erlmcp.jsonrpc import Limits
+from erlmcp.server import Server
+from erlmcp.telemetry import Counters
+
+OPEN = (
+    "others than this machine can reach it, and it has no authentication: listen on a loopback address"
+    ' (interface=127.0.0.1) or a unix socket, or say auth = "none" if everybody may use it'
+)
+
+
+class Frontend(msgspec.Struct, frozen=True):
+    """A listener and what the configuration says of it.
+
+    Attributes:
+        listener: an `IListener`.
+        endpoint: as configured; for messages.
+        open: whether others may reach it without authentication.
+    """
+
+    listener: Any
+    endpoint: str
+    open: bool
+
+
+class FrontendMaker:
+    """Makes the listeners of one configuration.
+
+    Args:
+        settings: the configuration.
+        reactor: what the listeners run on.
+        counters: where their connections are counted.
+
+    Attributes:
+        problems: what was wrong with those that could not be made.
+    """
+
+    def __init__(self, settings: Settings, reactor: Any, counters: Counters) -> None:
+        self.problems: list[Problem] = []
+        self._settings = settings
+        self._reactor = reactor
+        self._counters = counters
+
+    def frontend(self, one: ListenSettings, server: Server, transport: Any) -> Frontend | None:
+        """Make one listener, or note a problem.
+
+        Args:
+            one: its settings.
+            server: what it serves.
+            transport: its `ITransport`.
+        """
+        key = f"{one.key}.endpoint"
+        if self._is_open(key, one.endpoint, one.auth):
+            return None
+        limits = ConnectionLimits(
+            one.limits.wire, connections=one.limits.connections, per_address=one.limits.per_address
+        )
+        context = ListenContext(
+            name=one.name,
+            reactor=self._reactor,
+            channel=server.channel(message_limits(one.limits)),
+            limits=limits,
+            endpoint=one.endpoint,
+        )
+        try:
+            listener = transport.listener(context, one.options)
+        except ValueError as error:
+            self.problems.append(self._settings.problem(key, str(error)))
+            return None
+        self._count(one, limits)
+        return Frontend(listener=listener, endpoint=one.endpoint, open=one.auth == "none")
+
+    def console(self) -> Frontend | None:
+        """Make the listener for health and metrics, if one is configured, or note a problem."""
+        telemetry = self._settings.telemetry
+        key = "telemetry.endpoint"
+        if telemetry.endpoint is None or self._is_open(key, telemetry.endpoint, telemetry.auth):
+            return None
+        # twisted.web and prometheus_client take their time to import: only who asks for them pays.
+        from erlmcp.console import ConsoleListener
+        from erlmcp.telemetry.exposition import Exposition
+
+        metrics = Exposition(self._counters, __version__).text
+        try:
+            listener = ConsoleListener(
+                self._reactor, telemetry.endpoint, metrics=metrics, hosts=telemetry.hosts
+            )
+        except ValueError as error:
+            self.problems.append(self._settings.problem(key, str(error)))
+            return None
+        return Frontend(listener=listener, endpoint=telemetry.endpoint, open=telemetry.auth == "none")
+
+    def _is_open(self, key: str, endpoint: str, auth: str | None) -> bool:
+        refused = auth is None and bool(endpoint_reachable(endpoint))
+        if refused:
+            self.problems.append(self._settings.problem(key, f"{endpoint} is open: {OPEN}"))
+        return refused
+
+    def _count(self, one: ListenSettings, limits: ConnectionLimits) -> None:
+        self._counters.gauge("erlmcp_connections_active", (one.name, one.transport), lambda: limits.active)
+        for limit in limits.refused:
+            refused = partial(limits.refused.__getitem__, limit)
+            self._counters.gauge("erlmcp_connections_refused_total", (one.name, limit), refused)
+
+
+def message_limits(limits: ListenerLimits) -> Limits:
+    """The bounds of one message, as the parser keeps them."""
+    return Limits(size=limits.message, depth=limits.depth, keys=limits.keys, string=limits.string)
