@@ -1,6 +1,6 @@
 """One call: a request on its way through the house, and the way back to its client."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -47,10 +47,10 @@ class Call:
 
     def take_over(self, running: "Running") -> None:
         """Carry on a conversation that an earlier request of the same client began."""
-        former = running.request.conversation
+        former = cast("Call | None", running.request.conversation)
         self.running = running
         self._asks = running.asks
-        if isinstance(former, Call):
+        if former is not None:
             self._progress = former._progress  # noqa: SLF001 - of its own kind
 
     def ask(self, questions: dict[str, dict[str, Any]]) -> Deferred[dict[str, dict[str, Any]]]:

@@ -150,7 +150,7 @@ class Channel:
         method: str = message.method  # type: ignore[assignment]
         verdict = classify_notification(method, on_http=on_http, version_header=version)
         if verdict.decision is Decision.CANCEL and isinstance(message.params, Params):
-            call = exchange.calls.get(message.params.request_id)  # type: ignore[call-overload]
+            call = exchange.calls.get(message.params.request_id)  # type: ignore[arg-type]  # UNSET finds none
             if call is not None:
                 self._give_up(call)
         exchange.accept()

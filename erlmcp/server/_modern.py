@@ -96,7 +96,9 @@ class ModernEdge:
         request = call.request
         try:
             result = (
-                self._complete(request, outcome) if type(outcome) is Complete else self._ask(call, outcome)
+                self._complete(request, outcome)
+                if isinstance(outcome, Complete)
+                else self._ask(call, outcome)
             )
             message = encode_result(request.id, result)
         except (McpError, TypeError, ValueError, OverflowError) as error:
