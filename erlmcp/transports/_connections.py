@@ -72,7 +72,8 @@ class Connections:
         peer = self._admitted.pop(connection, None)
         if peer is not None:
             self._limits.leave(peer)
-        if not self._admitted:
+        if self._draining and not self._admitted:
+            self.wheel.stop()
             waiting, self._empty = self._empty, []
             for fired in waiting:
                 fired.callback(None)

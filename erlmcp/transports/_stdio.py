@@ -104,7 +104,7 @@ class StdioConnection(LineConnection):
         super().connectionLost(reason)
         # Others may share the open file, a terminal for one: leave it as it was found.
         for stream in self._streams:
-            os.set_blocking(stream, True)  # noqa: FBT003 - it takes no keyword
+            os.set_blocking(stream, True)
             os.close(stream)
         self._ended.callback(None)
 
