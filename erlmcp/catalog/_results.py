@@ -10,6 +10,7 @@ from erlmcp.catalog._content import Block, Content, Contents, Message, ToolResul
 from erlmcp.interfaces import Complete, NeedsInput, Outcome
 
 _encode = msgspec.json.Encoder().encode
+_NUMBERS = (int, float, bool)
 #: revision 2026-07-28, schema ``CompleteResult``: at most 100 values
 MAX_COMPLETIONS = 100
 
@@ -34,6 +35,8 @@ def tool_result(value: Any) -> Outcome:
         if not value.isascii():
             value.encode()  # a lone surrogate is the handler's error, not the transport's
         return Complete({"content": [{"type": "text", "text": value}]})
+    if type(value) in _NUMBERS:
+        return Complete({"content": [{"type": "text", "text": _encode(value).decode()}]})
     if isinstance(value, Complete | NeedsInput):
         return value
     if isinstance(value, ToolResult):

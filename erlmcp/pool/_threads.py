@@ -136,7 +136,7 @@ class ThreadPool:
             try:
                 result = job.call(*job.arguments, **job.keywords)
             except BaseException:  # noqa: BLE001 - whatever it raises is the caller's, a thread has no other reader
-                result = Failure()  # type: ignore[no-untyped-call]  # Twisted has no types for it
+                result = Failure()
             with self._changed:
                 self._idle += 1
                 stopped = self._stopped
