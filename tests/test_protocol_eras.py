@@ -175,7 +175,11 @@ class ModernChecks(SynchronousTestCase):
         self.assertIs(check_modern("tools/call", WHOLE), METHODS["tools/call"])
 
     def test_the_name_header_mirrors_the_parameter_of_the_method(self):
-        headers = {b"mcp-protocol-version": b"2026-07-28", b"mcp-method": b"resources/read", b"mcp-name": b"a"}
+        headers = {
+            b"mcp-protocol-version": b"2026-07-28",
+            b"mcp-method": b"resources/read",
+            b"mcp-name": b"a",
+        }
         self.assertEqual(self.code("resources/read", WHOLE, headers, params_of(name="a", uri="b")), -32020)
         self.assertEqual(
             self.code("resources/read", WHOLE, headers, params_of(name="b", uri="a")), "resources/read"

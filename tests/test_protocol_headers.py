@@ -56,7 +56,10 @@ class StandardHeaders(SynchronousTestCase):
         self.assertIsNone(check(protocol_version=b" 2026-07-28", method=b"tools/call\t"))
         self.assertIsNone(
             check_headers(
-                headers_of() | {b"mcp-name": b"  add  "}, version="2026-07-28", method="tools/call", name="add"
+                headers_of() | {b"mcp-name": b"  add  "},
+                version="2026-07-28",
+                method="tools/call",
+                name="add",
             )
         )
 
@@ -66,7 +69,9 @@ class StandardHeaders(SynchronousTestCase):
         headers = headers_of()
         del headers[b"mcp-name"]
         self.refused(
-            check_headers(headers, version="2026-07-28", method="tools/call", name="add"), "Mcp-Name", "missing"
+            check_headers(headers, version="2026-07-28", method="tools/call", name="add"),
+            "Mcp-Name",
+            "missing",
         )
 
     def test_a_mismatch_tells_both_values(self):
@@ -212,7 +217,17 @@ class ParameterHeaders(SynchronousTestCase):
             self.assertIsNone(self.check("integer", {"region": 42}, header))
         self.assertIsNone(self.check("integer", {"region": -7}, b"-7"))
         self.assertIsNone(self.check("integer", {"region": 42.0}, b"42"))
-        for header in (b"43", b"42.5", b"4_2", b"", b"0x2a", b"1e400", b"-42", "٤٢".encode(), sentinel("٤٢".encode())):
+        for header in (
+            b"43",
+            b"42.5",
+            b"4_2",
+            b"",
+            b"0x2a",
+            b"1e400",
+            b"-42",
+            "٤٢".encode(),
+            sentinel("٤٢".encode()),
+        ):
             self.assertIsNotNone(self.check("integer", {"region": 42}, header))
 
     def test_huge_numbers_cost_nothing(self):

@@ -38,7 +38,8 @@ class Cursors:
 
 
 def _bound(kind: str, binding: bytes) -> bytes:
-    return kind.encode() + b"\0" + binding
+    list_name = kind.encode()
+    return b"%d:%b%b" % (len(list_name), list_name, binding)
 
 
 def _invalid() -> McpError:
