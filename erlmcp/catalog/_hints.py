@@ -8,6 +8,7 @@ import collections.abc
 import datetime as dt
 import decimal
 import enum
+import sys
 import types
 import typing
 import uuid
@@ -131,7 +132,7 @@ class Shapes:
         if isinstance(hint, typing.NewType):
             return self.shape(hint.__supertype__, where)
         if type(hint).__name__ == "TypeAliasType":
-            return self.named(hint, hint.__name__, lambda: self.shape(hint.__value__, where))
+            return self.named(hint, hint.__name__, lambda: self.shape(_alias_value(hint), where))
         origin = typing.get_origin(hint)
         if origin is typing.Annotated:
             return self._annotated(hint, where)
@@ -197,7 +198,7 @@ class Shapes:
         if kind in _SETS:
             return self._set(_SETS[kind], arguments, where)
         if kind is tuple:
-            return self._tuple(arguments, where)
+            return self._tuple((Any, ...) if hint is kind else arguments, where)
         if kind in _MAPPINGS:
             return self._mapping(arguments, where)
         return None
@@ -213,15 +214,11 @@ class Shapes:
         return Shape(schema, kind if each is None else lambda value: kind(each(one) for one in value))
 
     def _tuple(self, arguments: tuple[Any, ...], where: str) -> Shape:
-        if not arguments:
-            arguments = (Any, ...)
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             item = self.shape(arguments[0], f"{where}, its items")
             each = item.convert or same
             schema = {"type": "array"} | ({"items": item.schema} if item.schema else {})
             return Shape(schema, lambda value: tuple(map(each, value)))
-        if arguments == ((),):
-            arguments = ()
         return self.row([(one, True) for one in arguments], tuple, where)
 
     def row(self, hints: list[tuple[Any, bool]], make: Convert, where: str) -> Shape:
@@ -355,6 +352,13 @@ def described(shape: Shape, text: str) -> Shape:
     if not text or "description" in shape.schema:
         return shape
     return Shape({**shape.schema, "description": text}, shape.convert)
+
+
+def _alias_value(alias: Any) -> Any:
+    """What a ``type`` alias stands for, with the names in it resolved."""
+    holder = types.SimpleNamespace(__annotations__={"value": alias.__value__})
+    names = vars(sys.modules[alias.__module__])
+    return typing.get_type_hints(holder, names, include_extras=True)["value"]
 
 
 def _text(hint: Any) -> str:
