@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
+
 from erlmcp import config, tap
 
 
@@ -15,7 +17,13 @@ def run(options: argparse.Namespace) -> int:
         settings = config.load(Path(options.file), transports)
     except config.ConfigurationError as error:
         return _refuse(options.file, list(error.problems))
-    problems = [*_problems(settings, transports)]
+    inherited = [one for one in settings.listen if _is_inherited(one.endpoint)]
+    for one in inherited:
+        print(
+            f"{one.key}.endpoint: {one.endpoint} cannot be checked here: systemd passes it to the daemon alone"
+        )
+    listen = tuple(one for one in settings.listen if one not in inherited)
+    problems = _problems(msgspec.structs.replace(settings, listen=listen), transports)
     if problems:
         return _refuse(options.file, problems)
     note = "" if settings.listen else "; it has no [[listen]], so it serves `erlmcp stdio` alone"
@@ -41,6 +49,10 @@ def _problems(settings: config.Settings, transports: dict[str, object]) -> list[
     except config.ConfigurationError as error:
         problems += error.problems
     return problems
+
+
+def _is_inherited(endpoint: str) -> bool:
+    return endpoint.removeprefix("haproxy:").startswith("systemd:") and "LISTEN_FDS" not in os.environ
 
 
 def _refuse(file: str, problems: list[config.Problem]) -> int:

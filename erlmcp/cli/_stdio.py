@@ -29,12 +29,12 @@ def _serve(options: argparse.Namespace) -> int:
         transports = config.transports()
         file = None if options.config is None else Path(options.config)
         settings = config.load(file, transports, listen=["stdio"], providers=options.provider)
-        # The file may be that of a daemon: its listeners and its console are the daemon's.
-        settings = msgspec.structs.replace(
-            settings,
-            listen=tuple(one for one in settings.listen if one.key == settings.listen[-1].key),
-            telemetry=config.TelemetrySettings(),
+        own = settings.listen[-1]
+        own = msgspec.structs.replace(
+            own, options=msgspec.structs.replace(own.options, deadline=settings.server.drain)
         )
+        # The file may be that of a daemon: its listeners and its console are the daemon's.
+        settings = msgspec.structs.replace(settings, listen=(own,), telemetry=config.TelemetrySettings())
         backends = tap.backends_for(settings, config.providers())
         tap.require_reactor(backends)
         from twisted.internet import reactor

@@ -71,7 +71,8 @@ def _used_later(table: Mapping[str, Any]) -> list[Path]:
     """The keys whose values can turn out to be wrong only when they are used."""
     paths: list[Path] = [("server", "keys"), ("telemetry", "endpoint")]
     paths += [("provider", index, "use") for index in range(len(table.get("provider", ())))]
-    paths += [("listen", index, "endpoint") for index in range(len(table.get("listen", ())))]
+    for index in range(len(table.get("listen", ()))):
+        paths += [("listen", index), ("listen", index, "endpoint")]
     return paths
 
 

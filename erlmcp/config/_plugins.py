@@ -47,7 +47,7 @@ def providers() -> dict[str, Any]:
 def declared(interface: type[Interface], package: Any = twisted.plugins) -> list[tuple[str, str]]:
     """The names of the plugins that provide an interface, each with the module that declares it, sorted."""
     rows = []
-    for dropin in getCache(package).values():  # type: ignore[no-untyped-call]
+    for dropin in getCache(package).values():
         for cached in dropin.plugins:
             if interface in cached.provided:
                 with contextlib.suppress(

@@ -91,8 +91,8 @@ class _Request(server.Request):
         """Refuse a body: nothing here takes one, and it would be stored."""
         self.content = BytesIO()
         if length != 0:
-            self.channel.write(_TOO_LARGE)  # type: ignore[no-untyped-call]
-            self.channel.loseConnection()  # type: ignore[no-untyped-call]
+            self.channel.write(_TOO_LARGE)
+            self.channel.loseConnection()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Drop what was refused."""

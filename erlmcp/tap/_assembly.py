@@ -140,9 +140,7 @@ def assemble(
     )
 
 
-def _catalog(
-    settings: Settings, backends: Sequence[Any], reactor: Any, problems: list[Problem]
-) -> Catalog:
+def _catalog(settings: Settings, backends: Sequence[Any], reactor: Any, problems: list[Problem]) -> Catalog:
     catalog = Catalog()
     for one, backend in zip(settings.providers, backends, strict=False):
         try:

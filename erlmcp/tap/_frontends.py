@@ -12,6 +12,7 @@ from erlmcp.interfaces import ListenContext
 from erlmcp.jsonrpc import Limits
 from erlmcp.server import Server
 from erlmcp.telemetry import Counters
+from erlmcp.transports import EndpointError
 
 OPEN = (
     "others than this machine can reach it, and it has no authentication: listen on a loopback address"
@@ -75,7 +76,8 @@ class FrontendMaker:
         try:
             listener = transport.listener(context, one.options)
         except ValueError as error:
-            self.problems.append(self._settings.problem(key, str(error)))
+            at = key if isinstance(error, EndpointError) else one.key
+            self.problems.append(self._settings.problem(at, str(error)))
             return None
         self._count(one, limits)
         return Frontend(listener=listener, endpoint=one.endpoint, open=one.auth == "none")

@@ -25,7 +25,7 @@ class Options(usage.Options):
         ("config", "c", None, "A TOML file, with NAME.d/*.toml beside NAME.toml as its drop-ins."),
     )
 
-    compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})  # type: ignore[no-untyped-call]
+    compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
 
     longdesc = (
         "Serve MCP (the Model Context Protocol). Without options the demo provider is served at"
@@ -78,7 +78,7 @@ def require_reactor(backends: Sequence[Any]) -> None:
     if installed is None:
         from twisted.internet import asyncioreactor
 
-        asyncioreactor.install()  # type: ignore[no-untyped-call]
+        asyncioreactor.install()
         return
     kind = type(installed)
     if f"{kind.__module__}.{kind.__qualname__}" != _ASYNCIO:
