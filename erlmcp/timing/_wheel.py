@@ -1,8 +1,8 @@
 """A timer wheel: any number of coarse time limits on one delayed call of the reactor.
 
 Deadlines, idle connections, slow headers and parked calls need a bound, not precision. A delayed call each
-would cost 2 µs and a heap; here a limit is one entry in the slot of its tick. While no entry waits, the wheel
-has no delayed call, so a test's reactor stays clean.
+would cost 2 µs and a heap; here a limit is one entry in the slot of its tick. A wheel that nothing waits for stands
+still from its next tick on; who ends its use before calls `Wheel.stop`.
 
 Source: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987), scheme 6.
 """
@@ -40,11 +40,17 @@ class Entry:
             slot.pop(self, None)
 
     def expire(self) -> None:
-        """Do what was to be done at the limit. What it raises is logged: other limits expire all the same."""
+        """Do what was to be done at the limit, unless another limit of the same tick has cancelled it.
+
+        What it raises is logged: other limits expire all the same.
+        """
+        if self._slot is None:
+            return
+        self._slot = None
         try:
             self._callable(*self._arguments)
         except Exception:  # noqa: BLE001 - one limit's failure is not another's
-            log.failure("a time limit's action failed")
+            log.failure("a time limit's action failed: {function!r}", function=self._callable)
 
 
 class Wheel:
@@ -64,6 +70,7 @@ class Wheel:
         self._started = 0.0
         self._ticks = 0
         self._timer: IDelayedCall | None = None
+        self._expired: dict[Entry, None] = {}  # those that are about to be called
 
     def after(self, seconds: float, function: Callable[..., Any], *arguments: Any) -> Entry:
         """Call ``function(*arguments)`` once, in ``seconds`` to ``seconds + tick`` (unless it is cancelled)."""
@@ -82,8 +89,8 @@ class Wheel:
 
     def stop(self) -> None:
         """Forget every limit, and the delayed call with them."""
-        for slot in self._slots:
-            for entry in list(slot):
+        for entries in (*self._slots, self._expired):
+            for entry in list(entries):
                 entry.cancel()
         if self._timer is not None:
             self._timer.cancel()
@@ -93,18 +100,21 @@ class Wheel:
         self._timer = None
         # A reactor that was busy owes several ticks: catch up, or every limit would stretch.
         due = int((self._clock.seconds() - self._started) / self.tick + 1e-9) - self._ticks
-        expired: list[Entry] = []
+        expired: dict[Entry, None] = {}
         for _ in range(max(1, due)):
             self._ticks += 1
             self._position = (self._position + 1) % len(self._slots)
-            for entry in list(self._slots[self._position]):
+            slot = self._slots[self._position]
+            for entry in list(slot):
                 if entry.rounds:
                     entry.rounds -= 1
                 else:
-                    entry.cancel()
-                    expired.append(entry)
+                    del slot[entry]
+                    expired[entry] = None
         if any(self._slots):
             delay = self._started + (self._ticks + 1) * self.tick - self._clock.seconds()
             self._timer = self._clock.callLater(max(0.0, delay), self._turn)
+        self._expired = expired
         for entry in expired:
             entry.expire()
+        self._expired = {}
