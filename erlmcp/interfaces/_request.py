@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
 from zope.interface import Interface
 
 from erlmcp.interfaces._values import ANONYMOUS, Peer, Principal
@@ -21,7 +22,7 @@ class IConversation(Interface):
         """Send a log message; dropped below the level that the request asked for."""
 
 
-class Request:
+class Request(msgspec.Struct, kw_only=True, eq=False):
     """A request inside the house. Gates fill it in on its way; a retry refreshes it.
 
     Attributes:
@@ -47,79 +48,32 @@ class Request:
         arguments: the validated arguments (gate 5).
         conversation: how to reach the client.
         cancelled: whether the client gave up.
+        on_cancel: what to call when it does.
     """
 
-    __slots__ = (
-        "arguments",
-        "backend",
-        "cancelled",
-        "capabilities",
-        "client",
-        "conversation",
-        "deadline",
-        "era",
-        "headers",
-        "id",
-        "log_level",
-        "method",
-        "name",
-        "on_cancel",
-        "params",
-        "peer",
-        "principal",
-        "progress_token",
-        "received",
-        "size",
-        "target",
-        "trace",
-        "version",
-    )
-
-    def __init__(
-        self,
-        *,
-        id: int | str,  # noqa: A002 - JSON-RPC's own name
-        method: str,
-        name: str = "",
-        params: Any = None,
-        version: str = "2026-07-28",
-        era: str = "modern",
-        capabilities: Any = None,
-        client: Any = None,
-        log_level: str | None = None,
-        progress_token: int | str | None = None,
-        trace: Mapping[str, str] | None = None,
-        peer: Peer,
-        headers: Mapping[bytes, bytes] | None = None,
-        principal: Principal = ANONYMOUS,
-        deadline: float = 0.0,
-        received: float = 0.0,
-        size: int = 0,
-        conversation: IConversation | None = None,
-    ) -> None:
-        self.id = id
-        self.method = method
-        self.name = name
-        self.params = params
-        self.version = version
-        self.era = era
-        self.capabilities = capabilities
-        self.client = client
-        self.log_level = log_level
-        self.progress_token = progress_token
-        self.trace = trace
-        self.peer = peer
-        self.headers = headers
-        self.principal = principal
-        self.deadline = deadline
-        self.received = received
-        self.size = size
-        self.conversation = conversation
-        self.target: Any = None
-        self.backend: Any = None
-        self.arguments: dict[str, Any] | None = None
-        self.cancelled = False
-        self.on_cancel: list[Callable[[], None]] | None = None
+    id: int | str
+    method: str
+    peer: Peer
+    name: str = ""
+    params: Any = None
+    version: str = "2026-07-28"
+    era: str = "modern"
+    capabilities: Any = None
+    client: Any = None
+    log_level: str | None = None
+    progress_token: int | str | None = None
+    trace: Mapping[str, str] | None = None
+    headers: Mapping[bytes, bytes] | None = None
+    principal: Principal = ANONYMOUS
+    deadline: float = 0.0
+    received: float = 0.0
+    size: int = 0
+    conversation: IConversation | None = None
+    target: Any = None
+    backend: Any = None
+    arguments: dict[str, Any] | None = None
+    cancelled: bool = False
+    on_cancel: list[Callable[[], None]] | None = None
 
     async def ask(self, questions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Ask the client: key -> request object in, key -> the client's result out.

@@ -5,7 +5,7 @@ One failure domain per connection: what is in flight is kept on the exchange tha
 
 from collections.abc import Callable
 
-import msgspec
+from msgspec import UNSET, UnsetType
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -71,10 +71,11 @@ class Channel:
         except MalformedMessage as bad:
             self._refuse(exchange, bad.id, McpError(bad.code, bad.message), "")
             return
-        if decoded.is_request:
-            self._request(decoded, exchange, len(message), received)
-        elif decoded.is_notification:
-            self._notification(decoded, exchange)
+        if decoded.method is not UNSET:
+            if decoded.id is not UNSET:
+                self._request(decoded, exchange, len(message), received)
+            else:
+                self._notification(decoded, exchange)
         else:
             verdict = classify_response(on_http=exchange.headers is not None)
             if verdict.error is not None:
@@ -93,7 +94,7 @@ class Channel:
         method: str = message.method  # type: ignore[assignment]
         params = message.params
         try:
-            meta = read_meta(msgspec.UNSET if isinstance(params, msgspec.UnsetType) else params.meta)
+            meta = read_meta(UNSET if params is UNSET else params.meta)
             headers = exchange.headers
             version = None if headers is None else headers.get(VERSION_HEADER)
             verdict = classify_request(method, meta, version)
@@ -207,7 +208,7 @@ class InFlight:
                 call.passage.cancel()
 
 
-def _requested(params: Params | msgspec.UnsetType) -> str | None:
+def _requested(params: Params | UnsetType) -> str | None:
     if isinstance(params, Params) and isinstance(params.protocol_version, str):
         return params.protocol_version
     return None

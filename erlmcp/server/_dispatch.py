@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
 
-import msgspec
+from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -57,7 +57,7 @@ class Dispatch:
         if own is not None:
             return own(request)
         state = request.params.request_state
-        if not isinstance(state, msgspec.UnsetType):
+        if state is not UNSET:
             resumed = self._parking.retry(request, state)
             if resumed is not None:
                 return resumed

@@ -8,6 +8,7 @@ from secrets import token_hex
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -60,9 +61,7 @@ class ModernEdge:
         Raises:
             McpError: -32602, -32020, -32022 or -32601, checked in this order.
         """
-        params = message.params
-        if isinstance(params, msgspec.UnsetType):
-            params = NO_PARAMS
+        params = NO_PARAMS if message.params is UNSET else message.params
         method = check_modern(message.method, meta, exchange.headers, params)  # type: ignore[arg-type]
         if isinstance(method, McpError):
             raise method
@@ -79,12 +78,10 @@ class ModernEdge:
             params=params,
             version=meta.protocol_version,  # type: ignore[arg-type]
             capabilities=meta.capabilities,
-            client=None if isinstance(meta.client_info, msgspec.UnsetType) else meta.client_info,
-            log_level=None if isinstance(meta.log_level, msgspec.UnsetType) else meta.log_level,
-            progress_token=None
-            if isinstance(meta.progress_token, msgspec.UnsetType)
-            else meta.progress_token,
-            trace=_trace(meta),
+            client=None if meta.client_info is UNSET else meta.client_info,
+            log_level=None if meta.log_level is UNSET else meta.log_level,
+            progress_token=None if meta.progress_token is UNSET else meta.progress_token,
+            trace=None if meta.traceparent is UNSET else _trace(meta),
             peer=exchange.peer,
             headers=exchange.headers,
             received=received,
@@ -145,7 +142,7 @@ class ModernEdge:
         result = complete(outcome.fields, self._meta)
         if METHODS[request.method].cacheable:
             params = request.params
-            if params.request_state is not msgspec.UNSET or params.input_responses is not msgspec.UNSET:
+            if params.request_state is not UNSET or params.input_responses is not UNSET:
                 # What a retry came to depends on inputs that are in no cache key (server/utilities/caching).
                 result["ttlMs"] = 0
                 result["cacheScope"] = "private"
@@ -168,9 +165,7 @@ class ModernEdge:
         return input_required(outcome.questions, state, self._meta)
 
 
-def _trace(meta: Meta) -> dict[str, str] | None:
-    """The W3C trace context, where one was sent (basic/index, "OpenTelemetry trace context")."""
-    if isinstance(meta.traceparent, msgspec.UnsetType):
-        return None
+def _trace(meta: Meta) -> dict[str, str]:
+    """The W3C trace context (basic/index, "OpenTelemetry trace context")."""
     parts = (("traceparent", meta.traceparent), ("tracestate", meta.tracestate), ("baggage", meta.baggage))
     return {key: value for key, value in parts if isinstance(value, str)}
