@@ -56,6 +56,19 @@ class Errors(SynchronousTestCase):
         ):
             self.assertEqual(http_status(code), status, code)
 
+    def test_the_reference_tells_the_same(self):
+        rows = [
+            [cell.strip() for cell in line.split("|")[1:-1]]
+            for line in (ROOT / "docs" / "reference" / "errors.md").read_text().splitlines()
+            if line.startswith("| -")
+        ]
+        told = {int(code): int(status) for code, meaning, _, status in rows[1:] if "`_meta`" not in meaning}
+        self.assertEqual(told, {code: http_status(code) for code in told})
+        constants = {
+            value for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)
+        }
+        self.assertEqual(set(told), constants)
+
     def test_statuses_of_the_handshake_era(self):
         for code in (-32601, -32602, -32603, -32020, -32021, -32022):
             self.assertEqual(http_status(code, modern=False), 200)
@@ -470,7 +483,7 @@ class GroundFloor(SynchronousTestCase):
     def test_no_io_is_imported(self):
         script = (
             "import sys, erlmcp.protocol\n"
-            "print(sorted({'twisted', 'zope', 'asyncio', 'ssl', 'erlmcp.jsonrpc'} & set(sys.modules)))"
+            "print(sorted({'twisted', 'zope', 'asyncio', 'socket', 'ssl', 'erlmcp.jsonrpc'} & set(sys.modules)))"
         )
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

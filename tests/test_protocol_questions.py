@@ -2,6 +2,7 @@
 
 import importlib
 
+import jsonschema_rs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -127,20 +128,15 @@ class Forms(SynchronousTestCase):
         self.assertEqual(len(module._validators), before)
 
     def test_a_schema_is_compiled_once(self):
-        module = importlib.import_module("erlmcp.protocol._answers")
         compiled = []
-        original = module.jsonschema_rs.validator_for
+        original = jsonschema_rs.validator_for
 
-        class Counting:
-            ReferencingError = module.jsonschema_rs.ReferencingError
+        def counting(schema, **options):
+            self.assertIs(options["offline"], True)
+            compiled.append(schema)
+            return original(schema, **options)
 
-            @staticmethod
-            def validator_for(schema, **options):
-                self.assertIs(options["offline"], True)
-                compiled.append(schema)
-                return original(schema, **options)
-
-        self.patch(module, "jsonschema_rs", Counting)
+        self.patch(jsonschema_rs, "validator_for", counting)
         schema = {"type": "object", "title": "compiled once"}
         for _ in range(3):
             check_answer(Question.elicit_form("m", dict(schema)), {"action": "accept", "content": {}})

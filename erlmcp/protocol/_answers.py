@@ -2,7 +2,6 @@
 
 from typing import Any, Final, Literal
 
-import jsonschema_rs
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
@@ -122,6 +121,9 @@ _validators: Final[dict[bytes, Any]] = {}
 
 
 def _validate(schema: dict[str, Any], content: Any) -> str | None:
+    # Imported when a form is answered: it takes part of the start-up time, and pulls in the email package.
+    import jsonschema_rs
+
     try:
         validator = _validator_for(schema)
     except (ValueError, jsonschema_rs.ReferencingError) as problem:
@@ -137,6 +139,8 @@ def _validator_for(schema: dict[str, Any]) -> Any:
     key = msgspec.json.encode(schema)
     validator = _validators.get(key)
     if validator is None:
+        import jsonschema_rs
+
         validator = jsonschema_rs.validator_for(schema, offline=True, validate_formats=True)
         if len(key) <= _CACHED_SIZE:
             if len(_validators) >= _CACHED_COUNT:
