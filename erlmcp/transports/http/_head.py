@@ -81,7 +81,8 @@ class Rules:
         if found is not None:
             return found
         if target != self._path:
-            found = self._about_target(target, host)
+            # Whoever asks for a tunnel believes that what follows is no HTTP.
+            found = _TUNNEL if method == b"CONNECT" else self._about_target(target, host)
             if found is not None:
                 return found
         if method != b"POST":
@@ -131,8 +132,7 @@ class Rules:
         if method == b"OPTIONS":
             requested = headers.get(b"access-control-request-headers", b"")
             return Refusal(204, "", _ALLOW + self.visitors.preflight(headers.get(b"origin", b""), requested))
-        # Whoever asks for a tunnel believes that what follows is no HTTP.
-        return _TUNNEL if method == b"CONNECT" else _METHOD
+        return _METHOD
 
 
 def _about_rare(headers: Headers, version: str) -> Refusal | None:

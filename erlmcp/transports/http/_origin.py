@@ -49,16 +49,18 @@ class Visitors:
         self._fields = {origin: _cors_fields(origin) for origin in map(_origin, origins)}
         self._hosts = frozenset(map(_host, hosts))
         self._known: set[bytes] = set()
-        self._local = False
-        self._names = frozenset[bytes]()
+        self._local = True
+        self._names = _LOCAL
 
     def listen_on(self, address: str | None) -> None:
-        """Learn the address that the listener is bound to; None if it has no IP address (a unix socket)."""
+        """Learn the address that the listener is bound to; None if it has no IP address (a unix socket).
+
+        Until then, loopback is assumed.
+        """
         self._known.clear()
-        self._local = is_loopback(address)
-        if address is not None and self._local:
-            bound = f"[{address}]" if ":" in address else address
-            self._names = _LOCAL | {bound.encode()}
+        self._local = address is not None and is_loopback(address)
+        bound = f"[{address}]" if address is not None and ":" in address else address or ""
+        self._names = _LOCAL | {bound.encode()} if self._local else frozenset()
 
     def host_is_valid(self, host: bytes) -> bool:
         """Whether this can be a Host field at all (RFC 9110, 7.2)."""
@@ -98,20 +100,18 @@ class Visitors:
         return self._fields.get(origin, b"")
 
     def preflight(self, origin: bytes, requested: bytes) -> bytes:
-        """Header lines that answer a CORS preflight.
+        """Header lines that answer a CORS preflight, besides those of `cors`; empty for an origin not configured.
 
         Args:
             origin: the Origin field.
             requested: the Access-Control-Request-Headers field; of it what the protocol uses is allowed.
         """
-        fields = self._fields.get(origin)
-        if fields is None:
+        if origin not in self._fields:
             return b""
         names = [name.strip() for name in requested.lower().split(b",")]
         allowed = b", ".join(sorted({name for name in names if _may_be_sent(name)} | _SENT))
         return b"".join(
             (
-                fields,
                 b"Access-Control-Allow-Methods: POST\r\nAccess-Control-Allow-Headers: ",
                 allowed,
                 b"\r\nAccess-Control-Max-Age: 600\r\n",
@@ -119,9 +119,9 @@ class Visitors:
         )
 
 
-def is_loopback(address: str | None) -> bool:
+def is_loopback(address: str) -> bool:
     """Whether an IP address is reached from this machine alone."""
-    return address is not None and (address.startswith(("127.", "::ffff:127.")) or address == "::1")
+    return address.startswith(("127.", "::ffff:127.")) or address == "::1"
 
 
 def _may_be_sent(name: bytes) -> bool:

@@ -20,6 +20,7 @@ from erlmcp.interfaces import Peer
 from erlmcp.timing import Entry
 from erlmcp.transports import peer_of, tune
 from erlmcp.transports.http._answers import CONTINUE, Refusal
+from erlmcp.transports.http._direct import send_at_once, sends_at_once
 from erlmcp.transports.http._exchange import Exchange
 from erlmcp.transports.http._head import too_large
 from erlmcp.transports.http._inflate import InflatedTooLargeError, NotGzipError, inflate
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _CUT: Final = 4
 _HELD: Final = 64 * 1024
 _JOINED: Final = 16 * 1024
+_PIECES: Final = 64
 
 
 def _crowded(reason: str) -> Refusal:
@@ -67,6 +69,7 @@ class HttpConnection:
 
     __slots__ = (
         "_current",
+        "_direct",
         "_discarded",
         "_entry",
         "_held",
@@ -97,6 +100,7 @@ class HttpConnection:
         self._current: Exchange | None = None
         self._held = b""
         self._out: list[bytes] | None = None
+        self._direct = False
         self._last = False
         self._lingers = False
         self._entry: Entry | None = None
@@ -120,6 +124,7 @@ class HttpConnection:
         shared = self._shared
         transport = self.transport
         tune(transport)
+        self._direct = sends_at_once(transport)
         transport.registerProducer(self, streaming=True)
         shared.connections[self] = None
         self._since = shared.seconds()
@@ -183,6 +188,8 @@ class HttpConnection:
         """The transport's buffer is empty."""
         self._paused = False
         self._unsent = 0
+        # What was waited for could not come meanwhile.
+        self._since = self._shared.seconds()
         if self.phase == Phase.CLOSING:
             self._end()
         elif self._current is None and self._out is None:
@@ -211,15 +218,10 @@ class HttpConnection:
         self._current = None
         self._last = self._last or close
         out = self._out
-        if out is not None:
-            out.append(data)
-            if len(data) >= _JOINED:
-                # Let back-pressure be felt before the next request is handed over.
-                self._write(b"".join(out))
-                out.clear()
-            return
         if data:
-            self._write(data)
+            self._write(data) if out is None else self._collect(out, data)
+        if out is not None:
+            return
         if self._last:
             self._close()
         else:
@@ -230,7 +232,7 @@ class HttpConnection:
         if self._paused and self._unsent >= _CUT * self._shared.wire.write_buffer:
             self.transport.abortConnection()
         elif self._out is not None:
-            self._out.append(data)
+            self._collect(self._out, data)
         else:
             self._write(data)
             if self.phase == Phase.STREAM:
@@ -351,7 +353,18 @@ class HttpConnection:
 
     # Bytes that wait, in and out
 
+    def _collect(self, out: list[bytes], data: bytes) -> None:
+        """Join what is answered in one go, up to where back-pressure must be felt."""
+        out.append(data)
+        if len(data) >= _JOINED or len(out) >= _PIECES:
+            self._write(b"".join(out))
+            out.clear()
+
     def _write(self, data: bytes) -> None:
+        if self._direct:
+            data = send_at_once(self.transport, data)
+            if not data:
+                return
         self.transport.write(data)
         if self._paused:
             self._unsent += len(data)
