@@ -94,6 +94,7 @@ class Connections:
 
     def _until_empty(self) -> Deferred[None]:
         if not self._admitted:
+            self.wheel.stop()
             return succeed(None)
         fired: Deferred[None] = Deferred()
         self._empty.append(fired)

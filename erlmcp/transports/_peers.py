@@ -1,6 +1,7 @@
 """Who is on the other side of a Twisted transport, as far as the transport knows."""
 
 import contextlib
+import os
 import socket
 import struct
 from typing import Any
@@ -35,15 +36,18 @@ def peer_of(transport: Any, *, name: str, listener: str) -> Peer:
             secure=secure,
             certificate=certificate,
         )
-    local = isinstance(address, UNIXAddress)
-    return Peer(
-        transport=name,
-        listener=listener,
-        address="unix" if local else name,
-        secure=secure,
-        certificate=certificate,
-        uid=_uid(transport) if local and not secure else None,
-    )
+    if isinstance(address, UNIXAddress):
+        uid = None if secure else _uid(transport)
+        return Peer(
+            transport=name,
+            listener=listener,
+            address="unix",
+            secure=secure,
+            certificate=certificate,
+            uid=uid,
+        )
+    # Pipes name nobody: whoever started this process did so as its uid.
+    return Peer(transport=name, listener=listener, address=name, uid=os.getuid())
 
 
 def tune(transport: Any) -> None:
