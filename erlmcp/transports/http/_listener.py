@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IProtocolNegotiationFactory
 from zope.interface import implementer
 
 from erlmcp.interfaces import IChannel, IConnectionLimits, IListener, ListenContext, WireLimits
@@ -103,7 +103,7 @@ class Shared:
         return deferred
 
 
-@implementer(IProtocolFactory)
+@implementer(IProtocolFactory, IProtocolNegotiationFactory)
 class HttpFactory:
     """Makes the connections of a listener.
 
@@ -121,6 +121,10 @@ class HttpFactory:
 
     def doStop(self) -> None:  # noqa: N802 - Twisted's name
         """The port listens no more."""
+
+    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - Twisted's name
+        """What is agreed on over TLS (ALPN): Twisted fails the handshake of a client that offers none of these."""
+        return [b"http/1.1"]
 
     def buildProtocol(self, addr: Any) -> HttpConnection:  # noqa: ARG002 - the transport says who it is
         """One connection."""
