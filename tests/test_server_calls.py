@@ -400,6 +400,15 @@ class Messages(SynchronousTestCase):
         self.assertEqual(exchange.error["code"], -32700)
         self.assertEqual(self.house.counters.errors, [("", -32700)])
 
+    def test_malformed_notification(self) -> None:
+        """A notification is never answered, however wrong it is; HTTP has a status to say it with."""
+        message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": {}}}
+        exchange = self.receive(message)
+        self.assertEqual((exchange.accepted, exchange.replies), (1, []))
+        exchange = self.receive(message, {})
+        self.assertEqual((exchange.status, exchange.error["code"]), (400, -32602))
+        self.assertNotIn("id", exchange.answer)
+
     def test_batch(self) -> None:
         exchange = self.receive([{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}])
         self.assertEqual((exchange.status, exchange.error["code"]), (400, -32600))

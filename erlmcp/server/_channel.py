@@ -69,7 +69,7 @@ class Channel:
         try:
             decoded = self._codec.decode(message)
         except MalformedMessage as bad:
-            self._refuse(exchange, bad.id, McpError(bad.code, bad.message), "")
+            self._malformed(exchange, bad)
             return
         if decoded.method is not UNSET:
             if decoded.id is not UNSET:
@@ -88,6 +88,15 @@ class Channel:
         """See `IChannel`."""
         for call in list(exchange.calls.values()):
             self._give_up(call)
+
+    def _malformed(self, exchange: IExchange, bad: MalformedMessage) -> None:
+        if bad.is_notification and exchange.headers is None:
+            # A notification is never answered (JSON-RPC 2.0, section 4.1); only HTTP has a status to say it with.
+            self._counters.error("", bad.code)
+            exchange.accept()
+            return
+        status = 400 if bad.is_notification else None
+        self._refuse(exchange, bad.id, McpError(bad.code, bad.message, bad.data, status=status), "")
 
     def _request(self, message: Message[Params], exchange: IExchange, size: int, received: float) -> None:
         request_id: int | str = message.id  # type: ignore[assignment]
