@@ -128,7 +128,7 @@ class PublicNamesTests(TestCase):
 
         for path in sorted((ROOT / "erlmcp").glob("*/__init__.py")):
             module = import_module(f"erlmcp.{path.parent.name}")
-            for name in module.__all__:
+            for name in getattr(module, "__all__", ()):
                 self.assertTrue(hasattr(module, name), f"{module.__name__}.{name}")
 
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from unittest import TestCase
 
 from tests.daemon import ERLMCP, ROOT, Daemon, environment
@@ -49,7 +49,7 @@ class Scenarios:
 
     def test_lists(self) -> None:
         found = self.see("lists")
-        always = {"add", "fail", "greet", "consult", "count", "wait", "cancelled", "learn"}
+        always = {"add", "divide", "fail", "greet", "consult", "count", "wait", "cancelled", "learn"}
         self.assertLessEqual(always, set(found["tools"]))
         self.assertEqual(found["schemas"]["add"]["required"], ["a", "b"])
         self.assertEqual(found["resources"], ["notes://picture", "notes://today"])
@@ -59,7 +59,8 @@ class Scenarios:
 
     def test_calls(self) -> None:
         found = self.see("calls")
-        self.assertEqual(found["added"], {"result": 2.5})
+        self.assertEqual(found["added"], "2.5")
+        self.assertEqual(found["divided"], {"quotient": 3, "rest": 1})
         self.assertTrue(found["wrong"][0])
         self.assertIn("a", found["wrong"][1])
         self.assertEqual(found["failed"], [True, "on purpose"])
@@ -112,16 +113,10 @@ class Scenarios:
 class HttpTests(Scenarios, TestCase):
     """Over HTTP, against ``twistd -n erlmcp``."""
 
-    daemon: ClassVar[Daemon]
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.daemon = Daemon.http(PROVIDER)
-        cls.daemon.__enter__()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.daemon.__exit__()
+    def setUp(self) -> None:
+        self.daemon = Daemon.http(PROVIDER)
+        self.daemon.__enter__()
+        self.addCleanup(self.daemon.__exit__)
 
     def see(self, scenario: str) -> dict[str, Any]:
         return run(scenario, self.daemon.url)

@@ -26,6 +26,18 @@ async def add(a: float, b: float) -> float:
     return a + b
 
 
+@dataclass
+class Division:
+    quotient: int
+    rest: int
+
+
+@provider.tool
+async def divide(a: int, b: int) -> Division:
+    """Divide with a rest."""
+    return Division(*divmod(a, b))
+
+
 @provider.tool
 def fail(reason: str) -> str:
     """Fail for a reason."""

@@ -73,10 +73,12 @@ async def calls(session: Session) -> dict[str, Any]:
     async with session.client() as client:
         await client.list_tools()
         added = await client.call_tool("add", {"a": 2, "b": 0.5})
+        divided = await client.call_tool("divide", {"a": 7, "b": 2})
         wrong = await client.call_tool("add", {"a": "two", "b": 0.5})
         failed = await client.call_tool("fail", {"reason": "on purpose"})
         found: dict[str, Any] = {
-            "added": added.structured_content,
+            "added": text(added),
+            "divided": divided.structured_content,
             "wrong": [wrong.is_error, text(wrong)],
             "failed": [failed.is_error, text(failed)],
         }
