@@ -1,5 +1,6 @@
 """A tool: its definition, and what a call of it does."""
 
+import enum
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -198,8 +199,8 @@ def is_structured(hint: Any) -> bool:
         return all(is_structured(one) for one in rest)
     if isinstance(hint, type) and issubclass(hint, _WHOLE):
         return False
-    if isinstance(hint, type) and not arguments and issubclass(hint, str | int | float):
-        return False  # enums of scalars among them
+    if isinstance(hint, type) and not arguments and issubclass(hint, str | int | float | enum.Enum):
+        return False
     return not any(_holds_content(one) for one in arguments)
 
 
