@@ -98,7 +98,8 @@ def parse(reactor: Any, description: str) -> IStreamServerEndpoint:
             endpoint = _server_from_string(reactor, with_defaults(description))
     except Exception as error:
         # Endpoint parsers are plugins: they raise what they like.
-        raise EndpointError(description, _explain(kind, error)) from error
+        colons = r"; a colon within a value is written \:" if "::" in description else ""
+        raise EndpointError(description, _explain(kind, error) + colons) from error
     return endpoint
 
 

@@ -382,10 +382,14 @@ class LineConnection(Outgoing):
         self._finish()
 
     def _finish(self) -> None:
-        if not self._choked:
-            # A transport that has a producer waits for it before it closes.
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+        if self._choked:
+            return
+        # A transport that has a producer waits for it before it closes; and TLS must hear the peer's farewell.
+        self.transport.unregisterProducer()
+        if not self._reading:
+            self._reading = True
+            self.transport.resumeProducing()
+        self.transport.loseConnection()
 
     def _depart(self) -> None:
         """Tell the channel, once, that nobody waits for answers any more."""

@@ -97,7 +97,7 @@ class StdioConnection(LineConnection):
     def cut(self) -> None:
         """See `LineConnection`. Twisted's transport for standard streams cannot be aborted, only told of its loss."""
         self.stop_taking()
-        self.transport.connectionLost(Failure(ConnectionAborted()))  # type: ignore[no-untyped-call]
+        self.transport.connectionLost(Failure(ConnectionAborted()))
 
     def connectionLost(self, reason: Failure) -> None:
         """See `IProtocol`."""
