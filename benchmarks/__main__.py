@@ -1,4 +1,4 @@
-"""The command: ``python -m benchmarks [--quick] [--only SECTION ...]``."""
+"""The command: ``python -m benchmarks [--quick] [--only SECTION ...]``, or ``--profile KIND``."""
 
 import argparse
 import os
@@ -9,6 +9,7 @@ import sys
 
 from benchmarks.environments import cache_folder
 from benchmarks.processes import cores
+from benchmarks.profiling import KINDS, profile
 from benchmarks.report import Row, table
 from benchmarks.sections import HTTP_PEERS, SECTIONS, Plan
 from benchmarks.servers import Fleet
@@ -20,12 +21,18 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--seconds", type=float, help="length of one run (5; quick: 2)")
     parser.add_argument("--runs", type=int, help="how often each is measured (3)")
+    parser.add_argument(
+        "--profile", choices=KINDS, help="instead: where the daemon's time goes under this load"
+    )
     options = parser.parse_args()
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     room = (hard if hard != resource.RLIM_INFINITY else max(soft, 4096)) - 200
     fleet = Fleet(cache_folder())
+    if options.profile:
+        profile(fleet, options.profile, options.seconds or 5.0)
+        return 0
     plan = Plan(
         fleet=fleet,
         seconds=options.seconds or (2.0 if options.quick else 5.0),

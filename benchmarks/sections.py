@@ -168,6 +168,7 @@ def tcp(plan: Plan) -> None:
     theirs: list[float] = []
     one: list[float] = []
     many: list[float] = []
+    costs: tuple[list[float], list[float]] = ([], [])
     with daemon, _pipes(plan, ("sdk-low",)) as pipes:
         single = [lines.Wire.to_port(port)]
         crowd = [lines.Wire.to_port(port) for _ in range(32)]
@@ -176,13 +177,17 @@ def tcp(plan: Plan) -> None:
             lines.pipelined(single, 64, 0.5)
             for _ in range(plan.runs):
                 theirs.append(lines.pipelined([pipes["sdk-low"]], 64, plan.seconds / 2))
-                one.append(lines.pipelined(single, 64, plan.seconds / 2))
-                many.append(lines.pipelined(crowd, 1, plan.seconds / 2))
+                for wires, window, rates in ((single, 64, one), (crowd, 1, many)):
+                    before = daemon.processor_seconds()
+                    rates.append(lines.pipelined(wires, window, plan.seconds / 2))
+                    calls = rates[-1] * plan.seconds / 2
+                    costs[window == 1].append((daemon.processor_seconds() - before) / calls * 1e6)
         finally:
             for wire in (*single, *crowd):
                 wire.close()
     plan.note("TCP lines", "calls/s", {"erlmcp, pipelined": one, "erlmcp, 32 connections": many})
     plan.note("TCP lines", "calls/s", {"sdk-low, stdio pipelined": theirs})
+    plan.note("TCP lines, server CPU", "µs/call", {"pipelined": costs[0], "32 connections": costs[1]})
     found = plan.figures["TCP lines"]
     peer = found["sdk-low, stdio pipelined"]
     ours = found["erlmcp, pipelined"]

@@ -205,6 +205,27 @@ for _page in PAGES:
     setattr(SnippetTests, f"test_{_name}", _test(_page))
 
 
+class LinkTests(TestCase):
+    """Pages are found by reading, not by listing folders."""
+
+    def test_every_page_is_reachable(self) -> None:
+        seen: set[Path] = set()
+        todo = [ROOT / "README.md"]
+        while todo:
+            page = todo.pop()
+            if page in seen:
+                continue
+            seen.add(page)
+            targets = [target.partition("#")[0] for target in LINK.findall(page.read_text())]
+            todo += [
+                (page.parent / target).resolve()
+                for target in targets
+                if target.endswith(".md") and not re.match(r"[a-z]+:", target)
+            ]
+        missing = sorted(str(page.relative_to(ROOT)) for page in set(PAGES) - seen)
+        self.assertEqual(missing, [], "pages that nothing leads to")
+
+
 class ReadmeTests(TestCase):
     """What the README promises about itself."""
 
