@@ -277,7 +277,7 @@ class Refused(SynchronousTestCase):
         wire = Wire(answer)
         connect = b"CONNECT 127.0.0.1:8765 HTTP/1.1\r\nHost: 127.0.0.1:8765\r\n\r\n"
         self.refuse(connect + post(), 405, closes=True, wire=wire)
-        self.refuse(post(method=b"CONNECT"), 400, closes=True)
+        self.refuse(post(method=b"CONNECT") + post(), 405, closes=True)
 
     def test_accept(self) -> None:
         for accept in (

@@ -80,9 +80,11 @@ class Rules:
         found = self._about_visitor(host, headers, version)
         if found is not None:
             return found
-        if target != self._path:
+        if method == b"CONNECT":
             # Whoever asks for a tunnel believes that what follows is no HTTP.
-            found = _TUNNEL if method == b"CONNECT" else self._about_target(target, host)
+            return _TUNNEL
+        if target != self._path:
+            found = self._about_target(target, host)
             if found is not None:
                 return found
         if method != b"POST":

@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from erlmcp.interfaces import IChannel, IConnectionLimits, IListener, ListenContext, WireLimits
 from erlmcp.timing import Wheel
-from erlmcp.transports import bind
+from erlmcp.transports._binding import listen, parse
 from erlmcp.transports.http._answers import Stamp
 from erlmcp.transports.http._head import Rules
 from erlmcp.transports.http._intake import Intake
@@ -142,12 +142,16 @@ class HttpListener:
     Attributes:
         name: the listener's name.
         addresses: what it listens on, once bound.
+
+    Raises:
+        EndpointError: the endpoint description cannot be (a ValueError).
     """
 
     def __init__(self, context: ListenContext, rules: Rules) -> None:
         self.name = context.name
         self.addresses: tuple[Any, ...] = ()
-        self._context = context
+        self._description = context.endpoint
+        self._endpoint = parse(context.reactor, context.endpoint)
         self._rules = rules
         self._port: IListeningPort | None = None
         self._wheel = Wheel(context.clock)
@@ -170,7 +174,7 @@ class HttpListener:
             self.addresses = (address,)
             self._rules.visitors.listen_on(getattr(address, "host", None))
 
-        return bind(self._context.reactor, self._context.endpoint, self.factory).addCallback(bound)
+        return listen(self._endpoint, self._description, self.factory).addCallback(bound)
 
     def drain(self) -> Deferred[None]:
         """Accept no more, close what is idle, let the rest end; fires when no connection is left."""

@@ -35,7 +35,7 @@ _JOINED: Final = 16 * 1024
 _PIECES: Final = 64
 
 
-def _crowded(reason: str) -> Refusal:
+def _crowded(reason: str | None) -> Refusal:
     return Refusal(503, f"no more connections are taken: {reason}", b"Retry-After: 1\r\n", close=True)
 
 
@@ -245,7 +245,8 @@ class HttpConnection:
     def drain(self) -> None:
         """Answer what has begun, then close; now, if nothing has."""
         self.closes = True
-        if self.phase <= Phase.IDLE:
+        # In the middle of handing over, the phase is still the one before; that request closes when it is answered.
+        if self.phase <= Phase.IDLE and self._out is None:
             self._close()
 
     def abort(self) -> None:
@@ -295,27 +296,28 @@ class HttpConnection:
             self._lingers = refusal.close
             exchange.refuse(self, refusal)
             return
-        peer = self._peer if self._recognized else self._recognize()
-        if peer is None:
-            exchange.refuse(self, _crowded("the listener"))
+        reason = None if self._recognized else self._recognize()
+        if self._peer is None:
+            exchange.refuse(self, _crowded(reason))
             return
         self._current = exchange
-        exchange.attach(self, peer)
+        exchange.attach(self, self._peer)
         body, exchange.body = exchange.body, b""
         self._shared.channel.received(body, exchange)
 
-    def _recognize(self) -> Peer | None:
-        """The peer as it is known now, behind TLS or a proxy; None if as such it may not stay."""
+    def _recognize(self) -> str | None:
+        """Learn who the peer is, now that TLS or a proxy has said it; why it may not stay as such, if so."""
         self._recognized = True
         limits = self._shared.limits
         before, self._peer = self._peer, None
         peer = peer_of(self.transport, name="http", listener=self._shared.name)
         if before is not None and before != peer:
             limits.leave(before)
-            if limits.admit(peer) is not None:
-                return None
+            reason = limits.admit(peer)
+            if reason is not None:
+                return reason
         self._peer = peer
-        return peer
+        return None
 
     def _inflate(self, exchange: Exchange) -> Refusal | None:
         limit = self._shared.wire.message
@@ -350,6 +352,8 @@ class HttpConnection:
         if not (intake.begun or intake.stopped or intake.queue):
             self._intake = None
             self._shared.take_back(intake)
+        if self.closes and self.phase <= Phase.IDLE:
+            self._close()
 
     # Bytes that wait, in and out
 
