@@ -42,6 +42,8 @@ def locate(text: str) -> dict[Path, int]:
         line = text.count("\n", 0, position) + 1
         if match := _HEADER.match(text, position):
             table = _enter(_parts(match[2]), match[1] == "[[", counts)
+            if match[1] == "[[":
+                lines.setdefault(table[:-1], line)
             lines.setdefault(table, line)
             position = match.end()
         elif match := _ASSIGNMENT.match(text, position):

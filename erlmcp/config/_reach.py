@@ -7,7 +7,8 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
-_NETWORK = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls"})
+# Where the interface stands when a description gives it without its name, as Twisted's parsers have it.
+_INTERFACE = {"tcp": 1, "tcp6": 2, "ssl": 4, "tls": 3}
 
 
 def reachable(address: Any) -> bool:
@@ -46,8 +47,9 @@ def endpoint_reachable(description: str) -> bool | None:
         parts = parts[1:] or [""]
     if parts[0] == "unix":
         return False
-    if parts[0] not in _NETWORK:
+    if parts[0] not in _INTERFACE:
         return None
     given = [part.partition("=") for part in parts[1:]]
-    interface = next((value for name, equals, value in given if equals and name == "interface"), "")
-    return not is_loopback(interface)
+    named = [value for name, equals, value in given if equals and name == "interface"]
+    positional = [name for name, equals, _ in given if not equals][_INTERFACE[parts[0]] :]
+    return not is_loopback((named or positional or [""])[0])
