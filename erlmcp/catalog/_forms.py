@@ -120,6 +120,8 @@ def _problem(body: Any) -> str | None:
     kind = body.get("type") if isinstance(body, dict) else None
     if not isinstance(kind, str) or kind not in _KEYWORDS:
         return "is not of one primitive type"
+    if ("enum" in body or "oneOf" in body) and not _choices(body.get("enum"), body.get("oneOf")):
+        return "has choices that are not strings"
     extra = set(body) - _COMMON - _KEYWORDS[kind]
     if extra:
         return f"uses {', '.join(sorted(extra))}, which forms do not have"
@@ -129,8 +131,6 @@ def _problem(body: Any) -> str | None:
         items = body.get("items")
         if not isinstance(items, dict) or not _choices(items.get("enum"), items.get("anyOf")):
             return "is a list of something else than choices of strings"
-    if ("enum" in body or "oneOf" in body) and not _choices(body.get("enum"), body.get("oneOf")):
-        return "has choices that are not strings"
     return None
 
 
