@@ -213,7 +213,7 @@ class LinkTests(TestCase):
         todo = [ROOT / "README.md"]
         while todo:
             page = todo.pop()
-            if page in seen:
+            if page in seen or not page.exists():
                 continue
             seen.add(page)
             targets = [target.partition("#")[0] for target in LINK.findall(page.read_text())]
