@@ -165,6 +165,14 @@ class ConnectionLimitsTests(SynchronousTestCase):
         self.limits.leave(unix)
         self.assertEqual(self.limits.active, 2)
 
+    def test_one_of_several_leaves(self) -> None:
+        peer = Peer(transport="tcp", host="a")
+        self.limits.admit(peer)
+        self.limits.admit(peer)
+        self.limits.leave(peer)
+        self.assertIsNone(self.limits.admit(peer))
+        self.assertIsNotNone(self.limits.admit(peer))
+
 
 class ConnectionMachine(RuleBasedStateMachine):
     """Connections come and go as they like: the bounds hold, and nothing is kept of who has gone."""

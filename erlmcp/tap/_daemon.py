@@ -112,8 +112,8 @@ class Daemon(MultiService):
             for address in listener.addresses:
                 log.info("{name} listens on {address}", name=listener.name, address=_spell(address))
         log.info("sealing keys: {origin}", origin=self.parts.keys)
-        log.info("ready")
         self._state = "ready"
+        self._reactor.callWhenRunning(log.info, "ready")
 
     def _over(self, frontend: Frontend) -> None:
         """A listener has come to an end by itself: standard input was closed."""

@@ -46,6 +46,9 @@ def on_stop_signals(reactor: Any, callback: Callable[[str], None]) -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, received)
 
+    # At once, since a daemon may be told to end before its reactor runs; and again over the handlers that the
+    # reactor installs when it starts.
+    install()
     reactor.callWhenRunning(install)
 
 
