@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from erlmcp.jsonrpc._errors import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, MalformedMessage
 from erlmcp.jsonrpc._limits import Limits
 from erlmcp.jsonrpc._message import MAX_ID_LENGTH, Id
-from erlmcp.jsonrpc._scan import excess
+from erlmcp.jsonrpc._scan import excess, member_names
 
 _WHITE_SPACE = b" \t\r\n"
 _TRUNCATED = "Input data was truncated"
@@ -97,10 +97,16 @@ def diagnose(data: bytes, limits: Limits, error: Exception | None) -> MalformedM
     return Raw(bytes(envelope.error))  # type: ignore[arg-type]
 
 
-def refuse_excess(data: bytes, found: tuple[str, str | None]) -> MalformedMessage:
-    """The answer to a message over a limit, or with a repeated key: with its id, where that is beyond doubt."""
-    sentence, repeated = found
-    if not _is_object(data) or repeated in _Envelope.__struct_fields__:
+def refuse_excess(data: bytes, sentence: str) -> MalformedMessage:
+    """The answer to a message over a limit, or with a repeated key: with its id, where that is beyond doubt.
+
+    Raises:
+        RecursionError: the Python stack has no room left to look.
+    """
+    if not _is_object(data):
+        return MalformedMessage(INVALID_REQUEST, sentence)
+    names = member_names(data)
+    if any(names.count(name) > 1 for name in _Envelope.__struct_fields__):
         return MalformedMessage(INVALID_REQUEST, sentence)
     return _refusal(INVALID_REQUEST, sentence, _read_sender(_decode_envelope(data)))
 

@@ -7,6 +7,7 @@ of the standard library, which hands over each object's members as pairs and res
 import json
 import re
 from array import array
+from collections import Counter
 from itertools import accumulate
 
 import msgspec
@@ -26,21 +27,19 @@ class _Repeated(Exception):  # noqa: N818 - control flow out of the scanner, not
 
 
 def _look(pairs: list[tuple[str, object]]) -> None:
-    if len(dict(pairs)) == len(pairs):
-        return
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise _Repeated(key)
-        seen.add(key)
+    if len(dict(pairs)) != len(pairs):
+        raise _Repeated(Counter(key for key, _ in pairs).most_common(1)[0][0])
 
 
 # bool takes a number's text and keeps nothing: converting 10^5 digits would be quadratic, and is nobody's wish here.
 _scan = json.JSONDecoder(object_pairs_hook=_look, parse_int=bool, parse_float=bool).decode
+_outline = json.JSONDecoder(
+    object_pairs_hook=lambda pairs: [key for key, _ in pairs], parse_int=bool, parse_float=bool
+).decode
 
 
 def unique_keys(raw: bytes) -> str | None:
-    r"""The first key that one object has twice, or None.
+    r"""A key that one object has twice, or None.
 
     Spellings count as JSON reads them: ``"\u006dethod"`` is ``"method"``. The same key in two objects is no duplicate.
 
@@ -57,55 +56,51 @@ def unique_keys(raw: bytes) -> str | None:
     return None
 
 
-def depth_of(outside: bytes) -> int:
-    """How deep a document nests, given what of it lies outside strings."""
-    return max(accumulate(array("b", outside.translate(_NESTING, _NO_BRACKET))), default=0)
-
-
-def excess(data: bytes, limits: Limits) -> tuple[str, str | None] | None:
-    """What a valid JSON document has too much of.
-
-    Returns:
-        None if nothing; else a sentence, and the key's name where it is a duplicate key.
+def member_names(data: bytes) -> list[str]:
+    """The keys of a valid JSON object in order, as often as each is there.
 
     Raises:
         RecursionError: the Python stack has no room left to look.
     """
-    outside = b"".join(_STRING.split(data))
-    depth = depth_of(outside)
-    if depth > limits.depth:
-        return f"the message nests {depth} levels deep; at most {limits.depth} are accepted", None
-    keys = outside.count(b":")
+    names: list[str] = _outline(data.decode())
+    return names
+
+
+def outside_strings(data: bytes) -> bytes:
+    """A valid JSON document without its strings: each colon left is a key's, each bracket an object's or array's."""
+    return b"".join(_STRING.split(data))
+
+
+def depth_of(data: bytes) -> int:
+    """How deep a valid JSON document nests."""
+    return max(accumulate(array("b", outside_strings(data).translate(_NESTING, _NO_BRACKET))), default=0)
+
+
+def excess(data: bytes, limits: Limits) -> str | None:
+    """What a valid JSON document has too much of.
+
+    Returns:
+        None if nothing, else a sentence.
+
+    Raises:
+        RecursionError: the Python stack has no room left to look.
+    """
+    if data.count(b"{") + data.count(b"[") > limits.depth:
+        depth = depth_of(data)
+        if depth > limits.depth:
+            return f"the message nests {depth} levels deep; at most {limits.depth} are accepted"
+    keys = data.count(b":")
     if keys > limits.keys:
-        return f"the message has {keys} object keys; at most {limits.keys} are accepted", None
+        keys = outside_strings(data).count(b":")
+        if keys > limits.keys:
+            return f"the message has {keys} object keys; at most {limits.keys} are accepted"
     if len(data) > limits.string:
         longest = max((len(string) for string in _STRING.findall(data)), default=2) - 2
         if longest > limits.string:
-            return f"the message has a string of {longest} bytes; at most {limits.string} are accepted", None
+            return f"the message has a string of {longest} bytes; at most {limits.string} are accepted"
     if keys > 1:
         repeated = unique_keys(data)
         if repeated is not None:
             shown = msgspec.json.encode(repeated[:_SHOWN]).decode()
-            return f"an object has the key {shown} twice; the keys of an object must be unique", repeated
+            return f"an object has the key {shown} twice; the keys of an object must be unique"
     return None
-
-
-def accounted_colons(value: object) -> int:
-    """The colons that a parsed value explains: one for each key, and those inside its strings.
-
-    A repeated key leaves its object, and whatever colons it brought, out of the parsed value; so this equals the
-    colons of the text exactly if no key was repeated, provided that the text spells no colon as an escape.
-    """
-    count = 0
-    pending = [value]
-    for item in pending:  # grows as it goes
-        kind = type(item)
-        if kind is str:
-            count += item.count(":")  # type: ignore[attr-defined]
-        elif kind is dict:
-            count += len(item)  # type: ignore[arg-type]
-            pending.extend(item)  # type: ignore[arg-type]
-            pending.extend(item.values())  # type: ignore[attr-defined]
-        elif kind is list:
-            pending.extend(item)  # type: ignore[arg-type]
-    return count
