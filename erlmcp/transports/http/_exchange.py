@@ -7,7 +7,15 @@ from zope.interface import implementer
 
 from erlmcp.interfaces import IExchange, Peer
 from erlmcp.transports.http import _sse
-from erlmcp.transports.http._answers import JSON, Refusal, answer, connection_field, field_lines, status_line
+from erlmcp.transports.http._answers import (
+    JSON,
+    Refusal,
+    Stamp,
+    answer,
+    connection_field,
+    field_lines,
+    status_line,
+)
 from erlmcp.transports.http._head import ACCEPTS_BOTH, ACCEPTS_JSON, ACCEPTS_STREAM
 
 _NOBODY = Peer(transport="http")
@@ -32,11 +40,9 @@ class Wire(Protocol):
     def stream(self, data: bytes) -> None:
         """Write some bytes of the answer under way."""
 
-    def prefix(self) -> bytes:
-        """The head of a plain 200 answer up to its length."""
-
-    def date(self) -> bytes:
-        """The Date line."""
+    @property
+    def stamp(self) -> Stamp:
+        """Makes the Date line."""
 
 
 @implementer(IExchange)
@@ -127,7 +133,7 @@ class Exchange:
         if self.begun:
             wire.settle(self._framed(_sse.event(message)) + self._end(), close=self._closes(wire))
         elif self._plain and status == _OK and not headers and not wire.closes:
-            wire.settle(b"%b%d\r\n\r\n%b" % (wire.prefix(), len(message), message), close=False)
+            wire.settle(b"%b%d\r\n\r\n%b" % (wire.stamp.prefix(), len(message), message), close=False)
         elif status == _OK and self._admits == ACCEPTS_STREAM:
             data = self._stream_head(wire, headers) + self._framed(_sse.event(message)) + self._end()
             wire.settle(data, close=self._closes(wire))
@@ -181,14 +187,22 @@ class Exchange:
         lines = b"".join(
             (JSON if body else b"", fields, self.cors, connection_field(close=close, legacy=self.legacy))
         )
-        wire.settle(answer(status, wire.date(), lines, body, bare=self.bare), close=close)
+        wire.settle(answer(status, wire.stamp.date(), lines, body, bare=self.bare), close=close)
 
     def _stream_head(self, wire: Wire, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
         ending = b"Connection: close\r\n" if self.legacy else _sse.CHUNKED
         if not self.legacy:
             ending += connection_field(close=wire.closes or not self.keep, legacy=False)
         return b"".join(
-            (status_line(_OK), wire.date(), _sse.FIELDS, field_lines(headers), self.cors, ending, b"\r\n")
+            (
+                status_line(_OK),
+                wire.stamp.date(),
+                _sse.FIELDS,
+                field_lines(headers),
+                self.cors,
+                ending,
+                b"\r\n",
+            )
         )
 
     def _framed(self, data: bytes) -> bytes:

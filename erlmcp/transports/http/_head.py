@@ -20,6 +20,10 @@ _ALLOW: Final = b"Allow: POST, OPTIONS\r\n"
 _RARE: Final = frozenset({b"content-encoding", b"expect", b"transfer-encoding"})
 _JSON_TYPES: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
 _REMEMBERED_SIZE: Final = 256
+# What the specification asks of clients, as they write it; and no field at all.
+_USUAL_ACCEPTS: Final = frozenset(
+    {b"", b"*/*", b"application/json, text/event-stream", b"application/json,text/event-stream"}
+)
 
 _NO_HOST: Final = Refusal(400, "the request needs exactly one valid Host header field", close=True)
 _WRONG_AUTHORITY: Final = Refusal(400, "the host in the request target is not the one in Host", close=True)
@@ -161,12 +165,12 @@ def _is_json(kind: bytes) -> bool:
 
 def accepted(accept: bytes) -> int:
     """What an Accept field admits: `ACCEPTS_JSON`, `ACCEPTS_STREAM`, both added up, or 0 (RFC 9110, 12.5.1)."""
+    if accept in _USUAL_ACCEPTS:
+        return ACCEPTS_BOTH
     return _remembered(accept) if len(accept) <= _REMEMBERED_SIZE else _accepted(accept)
 
 
 def _accepted(accept: bytes) -> int:
-    if not accept:
-        return ACCEPTS_BOTH
     weights: dict[bytes, bool] = {}
     for part in accept.lower().split(b","):
         media, *parameters = [piece.strip() for piece in part.split(b";")]

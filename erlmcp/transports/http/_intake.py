@@ -50,6 +50,7 @@ _COMMON: Final = (
 _NAMES: Final[dict[bytes, bytes]] = {
     form.encode(): name.lower().encode() for name in _COMMON for form in (name, name.lower(), name.title())
 }
+_SPECIAL: Final = frozenset({b"content-encoding", b"expect", b"upgrade"})
 # A field line has ": " and CR LF besides its name and value; a request line two spaces, version and CR LF.
 _FIELD_EXTRA: Final = 4
 _LINE_EXTRA: Final = 12
@@ -90,7 +91,9 @@ class Intake:
         "_fed",
         "_headers",
         "_left",
-        "_limits",
+        "_most_body",
+        "_most_fields",
+        "_most_head",
         "_parser",
         "_repeats",
         "_rules",
@@ -108,7 +111,9 @@ class Intake:
 
     def __init__(self, rules: Rules, limits: WireLimits) -> None:
         self._rules = rules
-        self._limits = limits
+        self._most_fields = limits.header_count
+        self._most_head = limits.headers
+        self._most_body = limits.message
         self._parser = httptools.HttpRequestParser(self)
         self.queue: deque[Exchange] = deque()
         self.begun = False
@@ -183,39 +188,41 @@ class Intake:
         headers, self._headers = self._headers, {}
         target, self._target = self._target, b""
         parser = self._parser
-        limits = self._limits
-        if len(headers) + self._repeats > limits.header_count:
+        if len(headers) + self._repeats > self._most_fields:
             self._stop(_TOO_MANY)
         # The bytes of the slice that it began in may not be counted in full.
-        if self._fed + SLICE > limits.headers and self._length(target, headers) > limits.headers:
+        if self._fed + SLICE > self._most_head and self._length(target, headers) > self._most_head:
             self._stop(_TOO_LONG)
         keep = parser.should_keep_alive()
         # Without a Connection field only HTTP/1.1 goes on; asking for the version costs more than this.
         version = "1.1" if keep and b"connection" not in headers else parser.get_http_version()
         method = parser.get_method()
-        exchange = Exchange(headers, keep=keep, legacy=version == "1.0")
+        exchange = self._exchange = Exchange(headers, keep=keep, legacy=version == "1.0")
         refusal = self._rules.refusal(method, target, headers, version)
         admits = accepted(headers.get(b"accept", b""))
-        cors = self._rules.visitors.cors(headers[b"origin"]) if b"origin" in headers else b""
-        if admits != ACCEPTS_BOTH or cors:
-            exchange.admit(admits, cors)
+        if admits != ACCEPTS_BOTH or b"origin" in headers:
+            exchange.admit(admits, self._rules.visitors.cors(headers.get(b"origin", b"")))
             if not admits and refusal is None:
                 refusal = NOT_ACCEPTABLE
+        if refusal is not None or not _SPECIAL.isdisjoint(headers):
+            self._set_apart(exchange, refusal, method, headers, version)
+        self.in_body = True
+
+    def _set_apart(
+        self, exchange: Exchange, refusal: Refusal | None, method: bytes, headers: Headers, version: str
+    ) -> None:
+        """What only few requests need."""
         exchange.bare = method == b"HEAD"
-        expects = version == "1.1" and b"expect" in headers
-        if refusal is not None:
-            exchange.refusal = refusal
-            # Whoever waits for 100 Continue gets the refusal instead, and need not send the body.
-            if refusal.close or expects:
-                self._stop(Refusal(refusal.status, refusal.message, refusal.fields, close=True), exchange)
-        if parser.should_upgrade():
+        exchange.refusal = refusal
+        self.wants_continue = version == "1.1" and b"expect" in headers
+        # Whoever waits for 100 Continue gets the refusal instead, and need not send the body.
+        if refusal is not None and (refusal.close or self.wants_continue):
+            self._stop(Refusal(refusal.status, refusal.message, refusal.fields, close=True))
+        if self._parser.should_upgrade():
             if b"transfer-encoding" in headers:
-                self._stop(_UPGRADE, exchange)
+                self._stop(_UPGRADE)
             self._tunnel = True
         exchange.inflates = headers.get(b"content-encoding", b"identity").lower() != b"identity"
-        self.wants_continue = expects
-        self._exchange = exchange
-        self.in_body = True
 
     def on_body(self, part: bytes) -> None:
         """Some of the body."""
@@ -226,8 +233,8 @@ class Intake:
     def _take(self, part: bytes) -> bool:
         """Keep a part of the body; true if it is too much."""
         size = self._size = self._size + len(part)
-        if size > self._limits.message:
-            self._fail(too_large(self._limits.message), self._exchange)
+        if size > self._most_body:
+            self._fail(too_large(self._most_body))
             return True
         body = self._body
         if not body:
@@ -260,13 +267,13 @@ class Intake:
     def _bound(self, size: int, *, grown: bool) -> None:
         if not self.in_body:
             # A request may have begun anywhere in its first slice: only what is beyond that is surely its own.
-            if self._fed > self._limits.headers + SLICE:
+            if self._fed > self._most_head + SLICE:
                 self._fail(_TOO_LONG)
         elif grown:
             self._unproductive = 0
         else:
             self._unproductive += size
-            if self._unproductive > self._limits.headers:
+            if self._unproductive > self._most_head:
                 self._fail(_EMPTY_BYTES)
 
     def _after_upgrade(self, rest: bytes) -> None:
@@ -288,8 +295,7 @@ class Intake:
     def _take_by_length(self, data: bytes) -> bytes:
         part = data[: self._left]
         self._left -= len(part)
-        if part:
-            self.wants_continue = False
+        self.wants_continue = self.wants_continue and not part
         if not self._take(part) and not self._left:
             self._complete()
         return data[len(part) :]
@@ -298,14 +304,14 @@ class Intake:
         fields = sum(map(len, chain(headers, headers.values())))
         return _LINE_EXTRA + len(target) + fields + _FIELD_EXTRA * (len(headers) + self._repeats)
 
-    def _stop(self, refusal: Refusal, exchange: Exchange | None = None) -> None:
-        self._fail(refusal, exchange)
+    def _stop(self, refusal: Refusal) -> None:
+        self._fail(refusal)
         raise _StopParsingError
 
-    def _fail(self, refusal: Refusal, exchange: Exchange | None = None) -> None:
+    def _fail(self, refusal: Refusal) -> None:
         if self.stopped:
             return
-        exchange = exchange or self._exchange or Exchange(None)
+        exchange = self._exchange or Exchange(None)
         exchange.refusal = refusal
         exchange.keep = False
         self.stopped = True

@@ -19,7 +19,7 @@ from zope.interface import implementer
 from erlmcp.interfaces import Peer
 from erlmcp.timing import Entry
 from erlmcp.transports import peer_of, tune
-from erlmcp.transports.http._answers import CONTINUE, Refusal
+from erlmcp.transports.http._answers import CONTINUE, Refusal, Stamp
 from erlmcp.transports.http._direct import send_at_once, sends_at_once
 from erlmcp.transports.http._exchange import Exchange
 from erlmcp.transports.http._head import too_large
@@ -205,13 +205,10 @@ class HttpConnection:
         """Whether the peer reads too slowly."""
         return self._paused and self._unsent >= self._shared.wire.write_buffer
 
-    def prefix(self) -> bytes:
-        """The head of a plain 200 answer up to its length."""
-        return self._shared.stamp.prefix()
-
-    def date(self) -> bytes:
-        """The Date line."""
-        return self._shared.stamp.date()
+    @property
+    def stamp(self) -> Stamp:
+        """Makes the Date line."""
+        return self._shared.stamp
 
     def settle(self, data: bytes, *, close: bool) -> None:
         """The answer under way is complete."""
