@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from erlmcp.transports._connections import Connections
     from erlmcp.transports._declared import DeclaredTransport
     from erlmcp.transports._lines import LineConnection
+    from erlmcp.transports._outgoing import Outgoing
     from erlmcp.transports._peers import peer_of, tune
     from erlmcp.transports._stdio import StdioTransport
     from erlmcp.transports._streams import claim_standard_streams
@@ -22,6 +23,7 @@ _MODULES = {
     "DeclaredTransport": "_declared",
     "EndpointError": "_binding",
     "LineConnection": "_lines",
+    "Outgoing": "_outgoing",
     "StdioTransport": "_stdio",
     "StreamListener": "_tcp",
     "TcpTransport": "_tcp",
@@ -37,6 +39,7 @@ __all__ = [
     "DeclaredTransport",
     "EndpointError",
     "LineConnection",
+    "Outgoing",
     "StdioTransport",
     "StreamListener",
     "TcpTransport",

@@ -1,18 +1,25 @@
 """The connections of one listener: what they have in common, who is admitted, and when the last one has gone."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from erlmcp.interfaces import ListenContext, Peer
+from erlmcp.interfaces import ListenContext, Peer, WireLimits
 from erlmcp.timing import Wheel
 
-if TYPE_CHECKING:
-    from erlmcp.transports._lines import LineConnection
-
 log = Logger()
+
+
+class Connection(Protocol):
+    """What a listener asks of each of its connections."""
+
+    def drain(self) -> None:
+        """Take no more messages; close once the last one in flight is answered."""
+
+    def cut(self) -> None:
+        """Close now, whatever is under way or not yet written."""
 
 
 class Connections:
@@ -33,9 +40,9 @@ class Connections:
     """
 
     def __init__(self, context: ListenContext, transport: str, linger: float | None = None) -> None:
-        self.wire = context.limits.wire
+        self.wire: WireLimits = context.limits.wire
         self.channel = context.channel
-        self.received: Callable[[bytes, LineConnection], None] = context.channel.received
+        self.received: Callable[[bytes, Any], None] = context.channel.received
         self.clock = context.clock
         self.wheel = Wheel(context.clock)
         self.transport = transport
@@ -43,14 +50,14 @@ class Connections:
         self.linger = linger
         self.nobody = Peer(transport=transport, listener=context.name)
         self._limits = context.limits
-        self._admitted: dict[LineConnection, Peer] = {}
+        self._admitted: dict[Connection, Peer] = {}
         self._empty: list[Deferred[None]] = []
         self._draining = False
 
     def __len__(self) -> int:
         return len(self._admitted)
 
-    def opened(self, connection: "LineConnection", peer: Peer) -> bool:
+    def opened(self, connection: Connection, peer: Peer) -> bool:
         """Whether a new connection may stay; if so, `closed` is due at its end."""
         refusal = "the listener is closing" if self._draining else self._limits.admit(peer)
         if refusal is None:
@@ -59,7 +66,7 @@ class Connections:
         log.debug("{listener}: {peer} is refused: {why}", listener=self.name, peer=peer.address, why=refusal)
         return False
 
-    def recognized(self, connection: "LineConnection", peer: Peer) -> bool:
+    def recognized(self, connection: Connection, peer: Peer) -> bool:
         """Whether a connection may stay now that TLS or a proxy has said more of its peer."""
         before = self._admitted[connection]
         if peer == before:
@@ -67,7 +74,7 @@ class Connections:
         self._limits.leave(self._admitted.pop(connection))
         return self.opened(connection, peer)
 
-    def closed(self, connection: "LineConnection") -> None:
+    def closed(self, connection: Connection) -> None:
         """A connection has ended."""
         peer = self._admitted.pop(connection, None)
         if peer is not None:

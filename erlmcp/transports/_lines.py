@@ -361,7 +361,6 @@ class LineConnection(Outgoing):
             self._stall = None
         if self.phase is Phase.CLOSING:
             self._expect_progress()
-            self._finish()
         elif not self._reading and self._later is None:
             self._go_on()
 
@@ -379,17 +378,7 @@ class LineConnection(Outgoing):
         self.stop_taking()
         if self._stall is None:
             self._expect_progress()
-        self._finish()
-
-    def _finish(self) -> None:
-        if self._choked:
-            return
-        # A transport that has a producer waits for it before it closes; and TLS must hear the peer's farewell.
-        self.transport.unregisterProducer()
-        if not self._reading:
-            self._reading = True
-            self.transport.resumeProducing()
-        self.transport.loseConnection()
+        self.lose()
 
     def _depart(self) -> None:
         """Tell the channel, once, that nobody waits for answers any more."""

@@ -14,16 +14,19 @@ PIECE = 128 * 1024
 class Outgoing:
     """The writing half of a connection; a push producer to its transport.
 
+    A subclass has to register itself: ``transport.registerProducer(self, streaming=True)``.
+
     Attributes:
         transport: the Twisted transport.
     """
 
-    __slots__ = ("_choked", "_handed", "_queue", "_queued", "transport")
+    __slots__ = ("_choked", "_handed", "_leaving", "_queue", "_queued", "transport")
 
     def __init__(self) -> None:
         self.transport: Any = None
         self._choked = False
         self._handed = 0
+        self._leaving = False
         self._queue: deque[bytes] | None = None
         self._queued = 0
 
@@ -54,9 +57,12 @@ class Outgoing:
         if not queue:
             self._queue = None
         self.drained()
+        if self._leaving and not self._choked:
+            self._leave()
 
     def stopProducing(self) -> None:
         """Hear from the transport that it is gone; what waits is of no use."""
+        self._leaving = True
         self._queue = None
         self._queued = 0
 
@@ -73,3 +79,16 @@ class Outgoing:
             self._queue = deque()
         self._queue.append(data)
         self._queued += len(data)
+
+    def lose(self) -> None:
+        """Close once all that was sent has been handed on; calling again changes nothing."""
+        if not self._leaving:
+            self._leaving = True
+            if not self._choked:
+                self._leave()
+
+    def _leave(self) -> None:
+        # A transport that has a producer waits for it before it closes; and TLS must hear the peer's farewell.
+        self.transport.unregisterProducer()
+        self.transport.resumeProducing()
+        self.transport.loseConnection()
