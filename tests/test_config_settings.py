@@ -300,3 +300,24 @@ class SampleTests(SynchronousTestCase):
         for shape in (ServerSettings, Limits, ProviderSettings, ListenSettings, TelemetrySettings, http):
             for name in set(shape.__struct_fields__) - inner:
                 self.assertRegex(self.text, rf"(?m)^#?{name} = |^\[.*{name}", shape.__name__)
+
+
+class ReferenceTests(SynchronousTestCase):
+    """The reference names every key."""
+
+    def test_every_key_is_in_it(self) -> None:
+        text = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+        found = transports()
+        shapes = [
+            ServerSettings,
+            Limits,
+            ProviderSettings,
+            ListenSettings,
+            TelemetrySettings,
+            found["http"].options,
+        ]
+        for shape in shapes:
+            for name in set(shape.__struct_fields__) - {"key", "options"}:
+                self.assertIn(f"\n| `{name}` |", text, shape.__name__)
+        for name in found["stdio"].options.__struct_fields__:
+            self.assertIn(f"adds `{name}`", text)

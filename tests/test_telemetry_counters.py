@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from erlmcp.interfaces import Peer, Request
 from erlmcp.telemetry import BUCKETS, Counters, log_to
 from erlmcp.telemetry.exposition import Exposition
+from tests.daemon import ROOT
 
 
 def request(
@@ -113,6 +114,22 @@ class ExpositionTests(SynchronousTestCase):
         refused = {"listener": "main", "limit": "per_address"}
         self.assertEqual(self.value(counters, "erlmcp_connections_refused_total", **refused), 7)
         self.assertEqual(self.value(counters, "erlmcp_build_info", version="1.2"), 1)
+
+    def test_reference(self) -> None:
+        """The reference names every metric with its labels, and none that is not there."""
+        counters = Counters()
+        counters.request(request(), "complete", 0)
+        counters.error("", -32700)
+        counters.gauge("erlmcp_connections_active", ("a", "b"), lambda: 0)
+        counters.gauge("erlmcp_connections_refused_total", ("a", "b"), lambda: 0)
+        counters.gauge("erlmcp_requests_in_flight", (), lambda: 0)
+        found: dict[str, set[str]] = {}
+        for name, labels in self.samples(counters):
+            if name.startswith("erlmcp_") and not name.endswith(("_bucket", "_sum", "_created")):
+                found[name.removesuffix("_count")] = {label for label, _ in labels}
+        text = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+        rows = re.findall(r"(?m)^\| `(erlmcp_\w+)` \| \w+ \| ([\w, ]*)\|", text)
+        self.assertEqual({name: set(re.findall(r"\w+", labels)) for name, labels in rows}, found)
 
     def test_the_process(self) -> None:
         names = {name for name, _ in self.samples(Counters())}

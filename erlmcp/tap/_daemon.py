@@ -1,5 +1,6 @@
 """The daemon as a service: listeners bound in order, or a failed start; a drain, then the end."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from erlmcp.tap._assembly import Parts
 from erlmcp.tap._exit import StartFailed, leave_with, on_stop_signals
 from erlmcp.tap._frontends import OPEN, Frontend
 
-log = Logger()
+log = Logger(namespace="erlmcp.tap")
 
 _CLOSING = 2.0
 """Seconds that connections get to go once they have been told to."""
@@ -172,7 +173,8 @@ def _noted(work: Deferred[Any]) -> Deferred[Any]:
 def _spell(address: Any) -> str:
     host = getattr(address, "host", None)
     if host is None:
-        return str(getattr(address, "name", address))
+        name = getattr(address, "name", address)
+        return os.fsdecode(name) if isinstance(name, bytes) else str(name)
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
 
 
