@@ -93,13 +93,16 @@ class Workshop:
 def _as_task(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     async def run(**arguments: Any) -> Any:
         task = _loop().create_task(call(**arguments))
+        waiting = Deferred.fromFuture(task)
         try:
-            return await Deferred.fromFuture(task)
+            return await waiting
         except asyncio.CancelledError:
             raise CancelledError from None
         finally:
             if not task.done():
-                task.cancel()  # the call was given up; what the task holds must be let go
+                # the call was given up: what the task holds must be let go, and nobody hears how it ends
+                waiting.addErrback(lambda _: None)
+                task.cancel()
 
     return run
 

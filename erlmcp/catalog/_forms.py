@@ -61,9 +61,11 @@ def form(kind: Any) -> Form:
 
 def _flattened(schema: dict[str, Any]) -> dict[str, Any]:
     """The object schema without what forms do not have but can do without."""
+    if "properties" not in schema:
+        return schema
     required = list(schema.get("required", ()))
     properties = {}
-    for name, body in schema.get("properties", {}).items():
+    for name, body in schema["properties"].items():
         optional, plain = _without_null(body)
         if optional and name in required:
             raise InexpressibleHint(
