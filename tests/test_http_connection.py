@@ -135,6 +135,17 @@ class Answers(SynchronousTestCase):
         self.assertEqual(wire.channel.gone, [])
         self.assertEqual(wire.admission.here, [])
 
+    def test_peer_goes_while_it_is_answered(self) -> None:
+        for later in (False, True):
+            wire = Wire(None if later else answer)
+            wire.transport.write = lambda _, wire=wire: wire.lose()  # type: ignore[method-assign]
+            wire.connection.dataReceived(post() * 2)
+            if later:
+                wire.channel.exchanges[0].reply(ANSWER)
+            self.assertEqual(wire.connection.phase, Phase.GONE)
+            wire.after(1)
+            self.assertEqual(wire.clock.getDelayedCalls(), [])
+
     def test_reply_while_the_peer_goes(self) -> None:
         wire = Wire()
         wire.send(post())

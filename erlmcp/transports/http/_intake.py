@@ -236,10 +236,13 @@ class Intake:
         if size > self._most_body:
             self._fail(too_large(self._most_body))
             return True
+        exchange = self._exchange
+        if exchange is None or exchange.refusal is not None:
+            return False
         body = self._body
         if not body:
             self._body = part
-        elif self._exchange is not None and self._exchange.refusal is None:
+        else:
             if isinstance(body, bytes):
                 body = self._body = bytearray(body)
             body += part

@@ -219,7 +219,7 @@ class HttpConnection:
             self._write(data) if out is None else self._collect(out, data)
         if out is not None:
             return
-        if self._last:
+        if self._last or self.phase >= Phase.CLOSING:
             self._close()
         else:
             self._pump(b"")
@@ -275,7 +275,7 @@ class HttpConnection:
         self._out = None
         if out:
             self._write(b"".join(out) if len(out) > 1 else out[0])
-        if self._last:
+        if self._last or self.phase >= Phase.CLOSING:
             self._close()
             return
         if fed < size:
