@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from erlmcp.interfaces import IListener, ITransport, ListenContext, WireLimits
-from erlmcp.transports import BindError
+from erlmcp.transports import BindError, EndpointError
 from erlmcp.transports.http import HttpOptions, HttpTransport
 from tests.certificates import write_certificate
 from tests.http_wire import ANSWER, BODY, Admission, Recorder, answer, events, parse, post
@@ -334,9 +334,9 @@ class Loopback(TestCase):
 class Options(SynchronousTestCase):
     """What may be configured."""
 
-    def make(self, **options: Any) -> IListener:
+    def make(self, endpoint: str = "tcp:1", **options: Any) -> IListener:
         context = ListenContext(
-            name="web", reactor=Clock(), channel=Recorder(), limits=Admission(WireLimits()), endpoint="tcp:1"
+            name="web", reactor=Clock(), channel=Recorder(), limits=Admission(WireLimits()), endpoint=endpoint
         )
         return HttpTransport().listener(context, HttpOptions(**options))
 
@@ -368,6 +368,16 @@ class Options(SynchronousTestCase):
             ({"hosts": ("",)}, "hosts: ''"),
         ):
             error = self.assertRaises(ValueError, self.make, **options)
+            self.assertIn(says, str(error))
+
+    def test_bad_endpoints(self) -> None:
+        for endpoint, says in (
+            ("tpc:80", "did you mean 'tcp'"),
+            ("ssl:0:privateKey=/nowhere/key.pem", "/nowhere/key.pem"),
+            ("tls:/nowhere:0", "/nowhere"),
+        ):
+            error = self.assertRaises(EndpointError, self.make, endpoint)
+            self.assertIn(endpoint, str(error))
             self.assertIn(says, str(error))
 
     async def _end(self, listener: IListener) -> None:

@@ -55,6 +55,17 @@ class Phase(IntEnum):
     GONE = 7
 
 
+# A member looked up in its class costs as much as a call, and a request looks at a handful.
+_FRESH: Phase = Phase.FRESH
+_IDLE: Phase = Phase.IDLE
+_HEAD: Phase = Phase.HEAD
+_BODY: Phase = Phase.BODY
+_ANSWER: Phase = Phase.ANSWER
+_STREAM: Phase = Phase.STREAM
+_CLOSING: Phase = Phase.CLOSING
+_GONE: Phase = Phase.GONE
+
+
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
 class HttpConnection:
     """A Twisted protocol that hands POSTs to a channel.
@@ -92,7 +103,7 @@ class HttpConnection:
 
     def __init__(self, shared: "Shared") -> None:
         self.transport: Any = None
-        self.phase = Phase.FRESH
+        self.phase = _FRESH
         self.closes = shared.draining
         self._shared = shared
         self._peer: Peer | None = None
@@ -141,7 +152,7 @@ class HttpConnection:
 
     def dataReceived(self, data: bytes) -> None:
         """Some bytes of some requests."""
-        if self.phase >= Phase.CLOSING:
+        if self.phase >= _CLOSING:
             self._discard(len(data))
         elif self._current is not None or self._paused or self._out is not None:
             self._hold(data)
@@ -152,7 +163,7 @@ class HttpConnection:
         """The peer sends no more. Whoever goes away before the answer has cancelled (streamable-http, Cancellation)."""
         if self._current is not None:
             self.transport.abortConnection()
-        elif self.phase == Phase.CLOSING:
+        elif self.phase == _CLOSING:
             self.transport.loseConnection()
         else:
             self._close()
@@ -163,7 +174,7 @@ class HttpConnection:
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002 - how it ended changes nothing
         """The connection is gone, and with it whoever asked."""
         shared = self._shared
-        self.phase = Phase.GONE
+        self.phase = _GONE
         if self._entry is not None:
             self._entry.cancel()
         intake, self._intake = self._intake, None
@@ -190,7 +201,7 @@ class HttpConnection:
         self._unsent = 0
         # What was waited for could not come meanwhile.
         self._since = self._shared.seconds()
-        if self.phase == Phase.CLOSING:
+        if self.phase == _CLOSING:
             self._end()
         elif self._current is None and self._out is None:
             self._pump(b"")
@@ -219,7 +230,7 @@ class HttpConnection:
             self._write(data) if out is None else self._collect(out, data)
         if out is not None:
             return
-        if self._last or self.phase >= Phase.CLOSING:
+        if self._last or self.phase >= _CLOSING:
             self._close()
         else:
             self._pump(b"")
@@ -232,10 +243,10 @@ class HttpConnection:
             self._collect(self._out, data)
         else:
             self._write(data)
-            if self.phase == Phase.STREAM:
+            if self.phase == _STREAM:
                 self._since = self._shared.seconds()
             else:
-                self._enter(Phase.STREAM, self._shared.wire.heartbeat)
+                self._enter(_STREAM, self._shared.wire.heartbeat)
 
     # What the listener calls
 
@@ -243,7 +254,7 @@ class HttpConnection:
         """Answer what has begun, then close; now, if nothing has."""
         self.closes = True
         # In the middle of handing over, the phase is still the one before; that request closes when it is answered.
-        if self.phase <= Phase.IDLE and self._out is None:
+        if self.phase <= _IDLE and self._out is None:
             self._close()
 
     def abort(self) -> None:
@@ -275,7 +286,7 @@ class HttpConnection:
         self._out = None
         if out:
             self._write(b"".join(out) if len(out) > 1 else out[0])
-        if self._last or self.phase >= Phase.CLOSING:
+        if self._last or self.phase >= _CLOSING:
             self._close()
             return
         if fed < size:
@@ -334,22 +345,22 @@ class HttpConnection:
             if intake.wants_continue:
                 intake.wants_continue = False
                 self._write(CONTINUE)
-            phase = Phase.BODY if intake.in_body else Phase.HEAD
+            phase = _BODY if intake.in_body else _HEAD
             if fresh or phase != self.phase:
                 self._enter(phase, wire.slow)
             return
         if exchange is not None and exchange.begun:
-            self._enter(Phase.STREAM, wire.heartbeat)
+            self._enter(_STREAM, wire.heartbeat)
         elif exchange is not None or intake.queue or self._held:
-            self.phase = Phase.ANSWER
+            self.phase = _ANSWER
             self._since = self._shared.seconds()
-        elif fresh or self.phase > Phase.IDLE:
-            self.phase = Phase.IDLE
+        elif fresh or self.phase > _IDLE:
+            self.phase = _IDLE
             self._since = self._shared.seconds()
         if not (intake.begun or intake.stopped or intake.queue):
             self._intake = None
             self._shared.take_back(intake)
-        if self.closes and self.phase <= Phase.IDLE:
+        if self.closes and self.phase <= _IDLE:
             self._close()
 
     # Bytes that wait, in and out
@@ -402,14 +413,14 @@ class HttpConnection:
         wire = self._shared.wire
         waited = self._shared.seconds() - self._since
         limits = (wire.lease, wire.idle, wire.slow, wire.slow, wire.idle, wire.heartbeat, wire.slow)
-        limit = wire.idle if self._paused and self.phase != Phase.STREAM else limits[self.phase]
+        limit = wire.idle if self._paused and self.phase != _STREAM else limits[self.phase]
         if waited < limit:
             self._wake_in(limit - waited)
-        elif self.phase == Phase.CLOSING or (self._paused and waited >= wire.idle):
+        elif self.phase == _CLOSING or (self._paused and waited >= wire.idle):
             self.transport.abortConnection()
-        elif self.phase <= Phase.IDLE:
+        elif self.phase <= _IDLE:
             self._close()
-        elif self.phase <= Phase.BODY:
+        elif self.phase <= _BODY:
             self._lingers = True
             Exchange(None).refuse(self, _TOO_SLOW)
         else:
@@ -428,13 +439,13 @@ class HttpConnection:
 
     def _close(self) -> None:
         """Close once all is written that was answered."""
-        if self.phase >= Phase.CLOSING:
+        if self.phase >= _CLOSING:
             return
         intake, self._intake = self._intake, None
         if intake is not None:
             intake.discard()
         self._held = b""
-        self._enter(Phase.CLOSING, self._shared.wire.slow)
+        self._enter(_CLOSING, self._shared.wire.slow)
         if not self._reading:
             self._reading = True
             self.transport.resumeProducing()

@@ -40,7 +40,7 @@ class HttpTransport:
         """Make the listener; nothing is opened yet.
 
         Raises:
-            ValueError: a path, an origin or a host that cannot be.
+            ValueError: an endpoint, a path, an origin or a host that cannot be.
         """
         if _PATH.fullmatch(options.path) is None:
             raise ValueError(f"path: {options.path!r} is no path; one looks like '/mcp', with no query")
