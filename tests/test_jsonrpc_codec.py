@@ -115,6 +115,18 @@ class CountingTests(SynchronousTestCase):
             codec.decode(head + b',"params":{"name":"%s"}}' % (b"n" * 20)).params, Params(name="n" * 20)
         )
 
+    def test_no_colon_makes_up_for_a_repeated_key(self) -> None:
+        """Neither a colon spelled as an escape nor a missing id leaves room for a key that is there twice."""
+        for codec in [self.codec] * 2:  # the second time with the method known
+            for tail in (
+                b',"id":1,"params":{"uri":"a\\u003a\\u003A","x":1,"x":2}}',
+                b',"id":1,"params":{"uri":"a\\u003a","uri":"a\\u003a"}}',
+                b',"params":{"uri":"a","uri":"a"}}',
+            ):
+                document = b'{"jsonrpc":"2.0","method":"resources/read"' + tail
+                self.assertIn("twice", self.assertRaises(MalformedMessage, codec.decode, document).message)
+            codec.decode(request("resources/read", uri="a"))
+
     def test_unproved_payload_after_a_string_full_of_colons(self) -> None:
         """Colons in a string never make up for a payload that counting could not settle."""
         for id_ in (1, 2):
@@ -281,6 +293,19 @@ class LimitTests(SynchronousTestCase):
         """A document longer than the string limit, with no string near it, is fine."""
         self.assertIsNone(excess(b"[" + b"1," * 50 + b"1]", Limits(string=10)))
         self.assertIsNone(excess(request(arguments={"a": 1}), Limits(string=10)))
+
+    def test_many_brackets_are_not_depth(self) -> None:
+        """More brackets than levels are fine, beside each other or in strings, however large the document."""
+        wide = b'{"jsonrpc":"2.0","method":"m","params":{"arguments":["%s"%s]}}' % (
+            b"[{" * 99,
+            b',{"a":[]}' * 9000,
+        )
+        self.assertGreater(len(wide), 64 * 1024)
+        Codec(Params, Limits(depth=5)).decode(wide)
+        self.assertIn(
+            "5 levels",
+            self.assertRaises(MalformedMessage, Codec(Params, Limits(depth=4)).decode, wide).message,
+        )
 
     def test_for_transports(self) -> None:
         """A transport that holds no whole message says the same."""
