@@ -48,6 +48,14 @@ class Number(enum.IntEnum):
     TWO = 2
 
 
+class Steps(int):
+    """An int of one's own."""
+
+
+class Walk(enum.Enum):
+    FAR = Steps(9)
+
+
 class Strange(enum.Enum):
     PAIR = (1, 2)
 
@@ -306,6 +314,9 @@ class SchemaTests(SynchronousTestCase):
         ):  # fmt: skip
             self.assertEqual(shaped(Annotated[base, metadata])[0], expected, metadata)
 
+    def test_metadata_that_cannot_be_hashed(self) -> None:
+        self.assertEqual(shaped(Annotated[int, ["a note"]])[0], {"type": "integer"})
+
     def test_constraint_reaches_into_a_union(self) -> None:
         schema, _ = shaped(Annotated[int | None, Field(ge=0)])
         self.assertEqual(schema, {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]})
@@ -334,7 +345,7 @@ class ConversionTests(SynchronousTestCase):
             (dt.datetime, "2026-07-28T12:30:00Z", day),
             (dt.date, "2026-07-28", day.date()),
             (dt.time, "12:30:00Z", dt.time(12, 30, tzinfo=UTC)),
-            (dt.timedelta, "PT90S", dt.timedelta(seconds=90)),
+            (dt.timedelta, "PT90.5S", dt.timedelta(seconds=90.5)),
             (decimal.Decimal, "1.10", decimal.Decimal("1.10")),
             (uuid.UUID, str(uuid.UUID(int=5)), uuid.UUID(int=5)),
             (list[dt.date], ["2026-07-28"], [day.date()]),
@@ -353,6 +364,7 @@ class ConversionTests(SynchronousTestCase):
             (Mixed, 1.0, Mixed.ONE),
             (Mixed, None, Mixed.NOTHING),
             (Number, 2, Number.TWO),
+            (Walk, 9.0, Walk.FAR),
             (Literal[1, "a"], 1.0, 1),
             (Literal[Colour.RED], "red", Colour.RED),
             (int | float, 1, 1),

@@ -5,6 +5,7 @@ import enum
 from typing import Annotated, Any, Literal
 
 import msgspec
+from pydantic import AfterValidator
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -33,6 +34,12 @@ def complete(provider: Provider, ref: dict[str, str], name: str, value: str, **s
     if settled:
         params["context"] = {"arguments": settled}
     return run(provider, request("completion/complete", "", params))["completion"]
+
+
+def _even(value: int) -> int:
+    if value % 2:
+        raise ValueError("must be even")
+    return value
 
 
 class PromptTests(SynchronousTestCase):
@@ -141,14 +148,19 @@ class PromptTests(SynchronousTestCase):
         provider = Provider("p")
 
         @provider.prompt
-        async def typed(number: Annotated[int, Field(le=9)] = 0, span: dt.timedelta = dt.timedelta()) -> str:
-            return f"{number}{span}"
+        async def typed(
+            number: Annotated[int, Field(le=9)] = 0,
+            span: dt.timedelta = dt.timedelta(),
+            even: Annotated[int, AfterValidator(_even)] = 0,
+        ) -> str:
+            return f"{number}{span}{even}"
 
         for arguments, words in (
             ({"number": "many"}, "argument number"),
             ({"number": "10"}, "maximum"),
             ({"number": "1.5"}, "integer"),
             ({"span": "P1Y"}, "argument span"),
+            ({"even": "3"}, "argument even"),
         ):
             error = self.assertRaises(McpError, get, provider, "typed", arguments)
             self.assertEqual(error.code, -32602)
@@ -325,6 +337,18 @@ class ResourceTests(SynchronousTestCase):
             error = self.assertRaises(McpError, read, provider, uri)
             self.assertEqual((error.code, error.data), (-32602, {"uri": uri}))
             self.assertTrue(error.message.startswith("Resource not found"))
+
+    def test_another_uri_than_its_own(self) -> None:
+        """A target that does not match the name, as after a change, is not found."""
+        provider = Provider("p")
+
+        @provider.resource("x:{a}")
+        async def resource(a: str) -> str:
+            return a
+
+        made = request("resources/read", "y:1", {"uri": "y:1"})
+        made.target = provider.definitions().templates["x:{a}"]
+        self.assertEqual(self.failureResultOf(finish(provider.dispatch(made)), McpError).value.code, -32602)
 
     def test_required_query(self) -> None:
         provider = Provider("p")

@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import Any
 
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.testing import MemoryReactorClock
@@ -272,6 +273,33 @@ class ThreadTests(SynchronousTestCase):
         self.assertEqual(text(self.successResultOf(deferred).fields), "done")
         self.assertEqual(conversation.said, [("progress", 1, 2, None), ("log", "info", "half", None)])
 
+    def test_changes_from_a_thread(self) -> None:
+        """They are made on the reactor's thread, and the function goes on when they are."""
+        here = threading.get_ident()
+        heard: list[tuple[str, bool]] = []
+        self.addCleanup(
+            self.provider.watch(lambda change: heard.append((change.kind, threading.get_ident() == here)))
+        )
+
+        @self.provider.tool
+        def change() -> str:
+            with self.provider.changes():
+                self.provider.add_tool(one)
+                self.provider.add_prompt(param)
+            self.provider.notify_updated("a:b")
+            try:
+                self.provider.add_tool(two, name="one")
+            except ValueError as error:
+                return str(error)
+            return "no error"
+
+        heard.clear()
+        deferred = self.start("change")
+        for _ in range(6):
+            self.reactor.run_next()
+        self.assertIn("has a tool 'one' already", text(self.successResultOf(deferred).fields))
+        self.assertEqual(heard, [("tools", True), ("prompts", True), ("updated", True)])
+
     def test_overload(self) -> None:
         """One runs, one waits, the next is refused with an error that says so."""
         running, go = threading.Event(), threading.Event()
@@ -441,6 +469,8 @@ class AsyncioTests(SynchronousTestCase):
             self.assertIn("asyncio reactor", str(error))
             self.assertIn("MemoryReactorClock", str(error))
         Provider("q").bind(MemoryReactorClock())
+        right = object.__new__(AsyncioSelectorReactor)
+        self.assertIsNone(require_asyncio_reactor(right))
 
     def test_refused_in_dispatch(self) -> None:
         """Where nobody has bound it, the first call says what is wrong, in the log."""

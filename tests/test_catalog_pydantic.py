@@ -1,6 +1,8 @@
 """pydantic models and types, which authors bring along."""
 
 import datetime as dt
+import subprocess
+import sys
 from typing import Annotated, Any
 from unittest import mock
 
@@ -115,7 +117,15 @@ class PydanticTests(SynchronousTestCase):
         self.assertIn("Annotated[int, Field(…)]", str(error))
 
     def test_never_imported_by_us(self) -> None:
-        """Without pydantic in the process, nothing of it is asked for."""
+        """Without pydantic in the process, nothing of it is asked for; and no reactor is chosen by an import."""
+        script = (
+            "import sys, erlmcp.examples.demo as d; d.provider.definitions();"
+            "print('pydantic' in sys.modules, 'twisted.internet.reactor' in sys.modules)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        )
+        self.assertEqual(done.stdout, "False False\n")
         without: dict[str, Any] = {}
         with mock.patch.object(_pydantic.sys, "modules", without):
             self.assertFalse(_pydantic.claims(Address))

@@ -141,7 +141,17 @@ class ProblemTests(SynchronousTestCase):
         """They annotate in an author's own schema, and refuse in ours."""
         schema = {"type": "string", "format": "date"}
         self.assertIsNone(CompiledSchema(schema).problem("soon"))
-        self.assertIsNotNone(CompiledSchema(schema, formats=True).problem("soon"))
+        for name, good, bad in (
+            ("date", "2026-07-28", "2026-02-30"),
+            ("date-time", "2026-07-28T00:00:00Z", "2026-07-28T00:00:00"),
+            ("date-time", "2026-07-28t00:00:00+01:00", "2026-07-28T00:00:60Z"),
+            ("time", "07:30:00Z", "07:30:00"),
+            ("duration", "PT0.5S", "P1Y"),
+            ("uuid", "00000000-0000-0000-0000-000000000005", "5"),
+        ):
+            compiled = CompiledSchema({"type": "string", "format": name}, formats=True)
+            self.assertIsNone(compiled.problem(good), name)
+            self.assertIsNotNone(compiled.problem(bad), name)
 
 
 class HeaderTests(SynchronousTestCase):

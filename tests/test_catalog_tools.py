@@ -39,6 +39,18 @@ class Forecast:
     degrees: float = 1.5
 
 
+@dataclasses.dataclass
+class Span:
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if self.first > self.last:
+            raise ValueError("backwards")
+        if self.first == self.last:
+            raise ValueError
+
+
 class Level(enum.Enum):
     LOW = "low"
 
@@ -426,16 +438,31 @@ class ErrorTests(SynchronousTestCase):
             self.assertRaises(kind, call, self.raising(error), "tool")
 
     def test_values_that_only_the_schema_admits(self) -> None:
-        """A date that no calendar has: the same kind of error as one that the schema refuses."""
+        """A class that refuses what its fields' types admit: an error that says so, as the schema's would."""
         provider = Provider("p")
 
         @provider.tool
-        async def tool(span: dt.timedelta) -> str:
+        async def tool(span: Span) -> str:
             return str(span)
 
-        fields = call(provider, "tool", {"span": "P1Y"})
-        self.assertTrue(fields["isError"])
-        self.assertTrue(text(fields).startswith("span: "))
+        for value, words in (
+            ({"first": 2, "last": 1}, "span: backwards"),
+            ({"first": 0, "last": 0}, "span: ValueError"),
+        ):
+            fields = call(provider, "tool", {"span": value})
+            self.assertTrue(fields["isError"])
+            self.assertEqual(text(fields), words)
+
+    def test_arguments_that_are_left_out(self) -> None:
+        """The function's own default holds, unconverted."""
+        provider = Provider("p")
+
+        @provider.tool
+        async def tool(count: int = 3, day: dt.date | None = None) -> str:
+            return f"{count} {day}"
+
+        self.assertEqual(text(call(provider, "tool", {"count": 1.0})), "1 None")
+        self.assertEqual(text(call(provider, "tool", {"day": "2026-07-28"})), "3 2026-07-28")
 
     def test_waits(self) -> None:
         """A coroutine that awaits a Deferred goes on with its result."""

@@ -163,6 +163,23 @@ class ThreadPoolTests(SynchronousTestCase):
         self.assertNoResult(running)
         self.assertEqual((pool.threads, self.inbox.calls), (0, []))
 
+    def test_stop_while_others_give_up(self) -> None:
+        """What waits may be cancelled by what hears of the stop."""
+        pool = self.pool()
+        self.held(pool)
+        first, second = pool.run(int), pool.run(int)
+        first.addErrback(lambda _: second.cancel())
+        pool.stop()
+        self.failureResultOf(second, CancelledError)
+        self.successResultOf(first)
+
+    def test_inside(self) -> None:
+        pool = self.pool()
+        self.assertFalse(pool.inside)
+        deferred = pool.run(lambda: pool.inside)
+        self.inbox.deliver()
+        self.assertIs(self.successResultOf(deferred), True)
+
     def test_idle_threads_end(self) -> None:
         pool = self.pool()
         pool.run(int)

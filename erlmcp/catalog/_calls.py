@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 
 from erlmcp.catalog._context import Context, ThreadContext
@@ -53,6 +54,13 @@ class Workshop:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.stop()
+
+    def on_reactor(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Act where definitions and watchers live: a plain function is in a thread, and waits until it is done."""
+        if self._pool is not None and self._pool.inside:
+            blockingCallFromThread(self._reactor(), act, *arguments)
+        else:
+            act(*arguments)
 
     def context(self, function: Function, request: Request) -> Context:
         """The Context that the function gets."""

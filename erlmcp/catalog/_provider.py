@@ -183,42 +183,38 @@ class Provider:
             )
         if (ref, argument) in self._completions:
             raise ValueError(f"completion: {ref!r} has suggestions for {argument!r} already")
-        self._completions[ref, argument] = Suggestions(call, (ref, argument), self._workshop)
-        self._snapshot = None
+        suggestions = Suggestions(call, (ref, argument), self._workshop)
+        self._workshop.on_reactor(self._suggest, (ref, argument), suggestions)
 
     def remove_tool(self, name: str) -> None:
         """Offer it no longer; KeyError if it is not offered."""
-        del self._tools[name]
-        self._changed("tools")
+        self._workshop.on_reactor(self._remove, self._tools, name, "tools")
 
     def remove_resource(self, uri: str) -> None:
         """Offer the resource or template no longer; KeyError if it is not offered."""
-        del (self._templates if uri in self._templates else self._resources)[uri]
-        self._forget_completions(uri)
-        self._changed("resources")
+        table = self._templates if uri in self._templates else self._resources
+        self._workshop.on_reactor(self._remove, table, uri, "resources")
 
     def remove_prompt(self, name: str) -> None:
         """Offer it no longer; KeyError if it is not offered."""
-        del self._prompts[name]
-        self._forget_completions(name)
-        self._changed("prompts")
+        self._workshop.on_reactor(self._remove, self._prompts, name, "prompts")
 
     def notify_updated(self, uri: str) -> None:
-        """Tell those who subscribed to this resource that it has changed. Call it on the reactor's thread."""
-        self._tell(Change("updated", uri))
+        """Tell those who subscribed to this resource that it has changed.
+
+        This and all that changes a provider may be called on the reactor's thread and in the provider's own plain
+        functions; from other threads, go through ``reactor.callFromThread``.
+        """
+        self._workshop.on_reactor(self._tell, Change("updated", uri))
 
     @contextmanager
     def changes(self) -> Iterator[None]:
         """Several changes as one: watchers hear of each kind once, at the end."""
-        self._batches += 1
+        self._workshop.on_reactor(self._begin)
         try:
             yield
         finally:
-            self._batches -= 1
-            if not self._batches:
-                pending, self._pending = self._pending, {}
-                for kind in pending:
-                    self._tell(Change(kind))
+            self._workshop.on_reactor(self._end)
 
     def definitions(self) -> Definitions:
         """The current snapshot. The same object as long as nothing has changed."""
@@ -279,12 +275,33 @@ class Provider:
     def _add(self, table: dict[str, Any], key: str, value: Any, kind: str, what: str) -> None:
         if key in table:
             raise ValueError(f"provider {self.name!r} has a {what} {key!r} already; remove that first")
+        self._workshop.on_reactor(self._insert, table, key, value, kind)
+
+    def _insert(self, table: dict[str, Any], key: str, value: Any, kind: str) -> None:
         table[key] = value
         self._changed(kind)
 
-    def _forget_completions(self, ref: str) -> None:
-        for key in [key for key in self._completions if key[0] == ref]:
-            del self._completions[key]
+    def _remove(self, table: dict[str, Any], key: str, kind: str) -> None:
+        del table[key]
+        for reference in [
+            reference for reference in self._completions if reference[0] == key and kind != "tools"
+        ]:
+            del self._completions[reference]
+        self._changed(kind)
+
+    def _suggest(self, key: Key, suggestions: Suggestions) -> None:
+        self._completions[key] = suggestions
+        self._snapshot = None
+
+    def _begin(self) -> None:
+        self._batches += 1
+
+    def _end(self) -> None:
+        self._batches -= 1
+        if not self._batches:
+            pending, self._pending = self._pending, {}
+            for kind in pending:
+                self._tell(Change(kind))
 
     def _changed(self, kind: str) -> None:
         self._snapshot = None

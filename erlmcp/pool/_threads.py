@@ -15,6 +15,9 @@ from twisted.python.failure import Failure
 T = TypeVar("T")
 
 
+_here = threading.local()
+
+
 class QueueFull(Exception):  # noqa: N818 - it reads as what it says
     """All threads are busy and as many functions wait as may."""
 
@@ -66,6 +69,11 @@ class ThreadPool:
     def threads(self) -> int:
         """How many threads there are."""
         return self._threads
+
+    @property
+    def inside(self) -> bool:
+        """Whether the caller runs in one of its threads."""
+        return getattr(_here, "pool", None) is self
 
     @property
     def waiting(self) -> int:
@@ -122,6 +130,7 @@ class ThreadPool:
         thread.start()
 
     def _work(self) -> None:
+        _here.pool = self
         while True:
             with self._changed:
                 while not self._waiting and not self._stopped:
