@@ -13,6 +13,7 @@ from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
+    SSL4ServerEndpoint,
     TCP4ClientEndpoint,
     UNIXClientEndpoint,
     connectProtocol,
@@ -27,7 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from erlmcp.interfaces import IExchange, IListener, ITransport
-from erlmcp.transports import BindError, EndpointError, TcpTransport
+from erlmcp.transports import BindError, EndpointError, TcpTransport, _tcp
 from erlmcp.transports._tcp import TcpOptions
 from tests.certificates import write_certificate
 from tests.doubles import OpenLimits, RecordingChannel, Stream, context, echo, hold
@@ -168,14 +169,15 @@ class Sockets(TestCase):
 
     async def test_a_client_certificate_is_passed_on(self) -> None:
         der = write_certificate(self.folder / "localhost.pem")
-        listener = await self.listen(f"ssl:0:privateKey={self.folder / 'localhost.pem'}:interface=127.0.0.1")
-        # Twisted's endpoint strings ask for no client certificate: have the listener's context ask.
-        await listener.close()
-        server = CertificateOptions(*_pair(self.folder / "localhost.pem"))
-        server.getContext().set_verify(SSL.VERIFY_PEER, lambda *_ignored: True)
-        listener._endpoint._sslContextFactory = server
-        await listener.bind()
-        listener._connections._draining = False
+        # Twisted's endpoint strings ask for no client certificate: give the listener an endpoint that asks.
+        asking = CertificateOptions(*_pair(self.folder / "localhost.pem"))
+        asking.getContext().set_verify(SSL.VERIFY_PEER, lambda *_ignored: True)
+        self.patch(
+            _tcp,
+            "parse",
+            lambda reactor, description: SSL4ServerEndpoint(reactor, 0, asking, interface="127.0.0.1"),
+        )
+        listener = await self.listen("ssl:0")
         (address,) = listener.addresses
         shown = CertificateOptions(*_pair(self.folder / "localhost.pem"))
         client: Any = await connectProtocol(
@@ -269,6 +271,15 @@ class InMemory(SynchronousTestCase):
         self.assertEqual(listener.addresses, ())
         self.successResultOf(listener.drain())
         self.successResultOf(listener.close())
+
+    def test_the_package_offers_its_names_and_no_others(self) -> None:
+        from erlmcp import transports
+
+        for name in transports.__all__:
+            self.assertIsNotNone(getattr(transports, name))
+        self.assertEqual(dir(transports), sorted(transports.__all__))
+        with self.assertRaises(AttributeError):
+            transports.udp  # noqa: B018 - looking it up is the test
 
     def test_connections_come_from_its_factory(self) -> None:
         memory = MemoryReactorClock()

@@ -118,7 +118,7 @@ class LineConnection(Outgoing):
             return
         self.peer = peer
         self._last = siblings.clock.seconds()
-        self.transport.registerProducer(self, streaming=True)
+        self.begin()
         tune(self.transport)
         if siblings.linger is not None:
             self.phase = Phase.SERVING
@@ -236,9 +236,9 @@ class LineConnection(Outgoing):
             self._end_if_done()
 
     def cut(self) -> None:
-        """Close now, whatever is under way or not yet written."""
+        """See `Outgoing`."""
         self.stop_taking()
-        self.transport.abortConnection()
+        super().cut()
 
     def stop_taking(self) -> None:
         """Hand out no more lines, not even those that are framed."""

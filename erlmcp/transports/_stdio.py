@@ -1,5 +1,6 @@
 """One client on standard input and output: the host that started this process."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -94,9 +95,14 @@ class StdioConnection(LineConnection):
         self._streams = streams
         self._ended = ended
 
+    def begin(self, direct: Callable[[bytes], int] | None = None) -> None:
+        """See `Outgoing`."""
+        super().begin(functools.partial(os.write, self._streams.output) if direct is None else direct)
+
     def cut(self) -> None:
         """See `LineConnection`. Twisted's transport for standard streams cannot be aborted, only told of its loss."""
         self.stop_taking()
+        self.stopProducing()
         self.transport.connectionLost(Failure(ConnectionAborted()))
 
     def connectionLost(self, reason: Failure) -> None:

@@ -37,14 +37,10 @@ def claim_standard_streams() -> StandardStreams:
     private = StandardStreams(
         fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3), fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
     )
+    # Where standard error is closed, this takes its place, and what is printed has nowhere to go.
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)
-    try:
-        os.dup2(2, 1)
-    except OSError:
-        # Standard error is closed: what is printed has nowhere to go.
-        os.dup2(null, 1)
-        os.dup2(null, 2)
+    os.dup2(2, 1)
     if null > 2:
         os.close(null)
     if sys.stderr is not None:

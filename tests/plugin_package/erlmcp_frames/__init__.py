@@ -71,7 +71,7 @@ class FramesConnection(Outgoing, Protocol):
         if not siblings.opened(self, self.peer):
             self.cut()
             return
-        self.transport.registerProducer(self, streaming=True)
+        self.begin()
         self._quiet = siblings.wheel.after(siblings.wire.lease, self._expire)
 
     def dataReceived(self, data: bytes) -> None:
@@ -129,7 +129,7 @@ class FramesConnection(Outgoing, Protocol):
     def cut(self) -> None:
         """Close now."""
         self._ending = True
-        self.transport.abortConnection()
+        super().cut()
 
     # The rest is ours.
 
