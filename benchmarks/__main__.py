@@ -1,4 +1,4 @@
-"""The command: ``python -m benchmarks [--quick] [--only SECTION ...]``, or ``--profile KIND``."""
+"""The command: ``python -m benchmarks [--quick] [--only SECTION ...]``, ``--steps``, or ``--profile KIND``."""
 
 import argparse
 import os
@@ -24,7 +24,13 @@ def main() -> int:
     parser.add_argument(
         "--profile", choices=KINDS, help="instead: where the daemon's time goes under this load"
     )
+    parser.add_argument("--steps", action="store_true", help="instead: what one call costs, step by step")
     options = parser.parse_args()
+    if options.steps:
+        from benchmarks.steps import steps
+
+        steps()
+        return 0
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

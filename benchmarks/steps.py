@@ -1,0 +1,126 @@
+"""What one call costs in this process, step by step: no sockets, no second process, the best of many batches.
+
+On a machine that others use as well, these figures hold still where requests per second do not.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+
+from benchmarks.lines import call
+from benchmarks.report import table
+from benchmarks.servers import PROVIDER
+from benchmarks.web import request
+from erlmcp import config
+from erlmcp.interfaces import Peer
+from erlmcp.jsonrpc import Codec, Limits
+from erlmcp.protocol import Params, read_meta
+from erlmcp.tap import assemble, backends_for
+
+BATCH = 500
+BATCHES = 60
+
+
+class _Sink:
+    """An exchange that counts its answers."""
+
+    streaming = True
+    congested = False
+
+    def __init__(self, peer: Any, headers: dict[bytes, bytes] | None) -> None:
+        self.peer = peer
+        self.headers = headers
+        self.calls: dict[int | str, Any] = {}
+        self.answer = b""
+
+    def reply(
+        self, message: bytes, _status: int = 200, _headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        self.answer = message
+
+
+class _Wire(StringTransport):
+    """A transport that forgets what is written, all but the last."""
+
+    def write(self, data: bytes) -> None:
+        self.last = data
+
+    def writeSequence(self, data: Any) -> None:  # noqa: N802 - Twisted's name
+        self.last = b"".join(data)
+
+    def setTcpNoDelay(self, _enabled: bool) -> None:  # noqa: N802, FBT001 - Twisted's
+        """Nothing to set."""
+
+    setTcpKeepAlive = setTcpNoDelay  # noqa: N815 - Twisted's name
+
+
+def best(step: Callable[[], object]) -> float:
+    """µs of one step: the best batch of many."""
+    step()
+    lowest = float("inf")
+    for _ in range(BATCHES):
+        begun = time.perf_counter()
+        for _one in range(BATCH):
+            step()
+        lowest = min(lowest, time.perf_counter() - begun)
+    return lowest / BATCH * 1e6
+
+
+def steps() -> None:
+    """Print the table."""
+    plugins = config.transports()
+    listen = ("http:tcp:8765:interface=127.0.0.1", "tcp:tcp:8766:interface=127.0.0.1")
+    settings = config.load(None, plugins, listen=listen, providers=(PROVIDER,))
+    backends = backends_for(settings, config.providers())
+    reactor = MemoryReactorClock()
+    parts = assemble(settings, backends, reactor, transports=plugins, environ={})
+    connections = []
+    for frontend in parts.frontends:
+        frontend.listener.bind()
+        factory = reactor.tcpServers.pop()[1]
+        connection = factory.buildProtocol(None)
+        wire = _Wire()
+        connection.makeConnection(wire)
+        connections.append((connection, wire))
+    (web, web_wire), (line, line_wire) = connections
+
+    line_message = call(1)
+    message = line_message.strip()
+    post = request(8765)
+    codec = Codec(Params, Limits())
+    meta = codec.decode(message).params.meta
+    channel = parts.server.channel()
+    peer = Peer(transport="bench", listener="bench")
+    headers = dict(_fields(post))
+    stream, http = _Sink(peer, None), _Sink(peer, headers)
+    actions: dict[str, tuple[Callable[[], object], Callable[[], bytes]]] = {
+        "decode the message (jsonrpc)": (lambda: codec.decode(message), lambda: message),
+        "read its envelope (protocol)": (lambda: read_meta(meta), lambda: message),
+        "channel: a message in, its answer out, as on a stream": (
+            lambda: channel.received(message, stream),
+            lambda: stream.answer,
+        ),
+        "channel: the same with HTTP's headers to check": (
+            lambda: channel.received(message, http),
+            lambda: http.answer,
+        ),
+        "tcp connection: a line in, a line out": (
+            lambda: line.dataReceived(line_message),
+            lambda: line_wire.last,
+        ),
+        "http connection: a POST in, a response out": (lambda: web.dataReceived(post), lambda: web_wire.last),
+    }
+    rows = []
+    for name, (step, answer) in actions.items():
+        step()
+        if b'"hi"' not in answer() or b'"error"' in answer():
+            raise RuntimeError(f"{name}: this is no echo: {answer()[:500]!r}")
+        rows.append((name, f"{best(step):.2f}"))
+    print(table(("step", "µs"), rows))
+
+
+def _fields(post: bytes) -> list[tuple[bytes, bytes]]:
+    head = post.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+    return [(name.lower(), value.strip()) for name, _, value in (line.partition(b":") for line in head)]
