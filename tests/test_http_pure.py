@@ -202,10 +202,7 @@ class Pieces(SynchronousTestCase):
         wanted = [(each.body, each.refusal) for each in self.take(whole)]
         self.assertEqual(len(wanted), len(self.REQUESTS))
         for cut in range(len(whole)):
-            got = [
-                (each.body, each.refusal)
-                for each in self.take(whole[:cut], whole[cut:])
-            ]
+            got = [(each.body, each.refusal) for each in self.take(whole[:cut], whole[cut:])]
             self.assertEqual(got, wanted, cut)
 
     def take(self, *pieces: bytes) -> list[object]:
@@ -227,6 +224,16 @@ class Pieces(SynchronousTestCase):
         intake = self.intake()
         intake.feed(data)
         return intake
+
+    def test_stopped_in_a_body_by_length(self) -> None:
+        intake = Intake(Rules(b"/mcp", Visitors(), 10), WireLimits(message=10))
+        upgrade = post(b"a" * 20, method=b"PUT", upgrade="x", connection="upgrade")
+        for i in range(len(upgrade)):
+            intake.feed(upgrade[i : i + 1])
+        self.assertTrue(intake.stopped)
+        [refused] = intake.queue
+        assert refused.refusal is not None
+        self.assertEqual(refused.refusal.status, 413)
 
     def test_discarded(self) -> None:
         intake = self.intake()

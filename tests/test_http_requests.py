@@ -470,6 +470,23 @@ class Smuggling(SynchronousTestCase):
         got = wire.send(post(upgrade="h2c", connection="Upgrade, close") + self.HIDDEN)
         self.assertEqual((len(got), wire.channel.messages), (1, [BODY]))
 
+    def test_refusal_right_after_an_upgrade(self) -> None:
+        wire = Wire(answer)
+        upgrade = post(upgrade="h2c", connection="upgrade")
+        got = wire.send(upgrade * 20 + post(drop=("host",)) + self.HIDDEN)
+        self.assertEqual([each.status for each in got], [200] * 20 + [400])
+        self.assertEqual(wire.channel.messages, [BODY] * 20)
+
+    def test_refusal_while_an_error_is_handled(self) -> None:
+        wire = Wire()
+        wire.send(post())
+        wire.send(post(drop=("host",)))
+        try:
+            raise LookupError
+        except LookupError:
+            wire.channel.exchanges[0].reply(ANSWER)
+        self.assertEqual([each.status for each in wire.answers()], [200, 400])
+
     def test_nothing_after_close(self) -> None:
         for piece in (post(connection="close") + self.HIDDEN, post(version=b"HTTP/1.0") + self.HIDDEN):
             wire = Wire(answer)

@@ -134,27 +134,37 @@ class Intake:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, at most `SLICE` of them. Never raises for what they say."""
+        while data:
+            data = self._feed(data)
+
+    def _feed(self, data: bytes) -> bytes:
+        """Take bytes up to the head of a request with ``Upgrade``; gives what follows it."""
         if self._left:
             data = self._take_by_length(data)
-        if self.stopped or not data:
-            return
+        if self._is_over() or not data:
+            return b""
         self._fed += len(data)
         size = self._size
+        skipped = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserCallbackError as error:
+            skipped = upgrade.args[0]
+        except httptools.HttpParserCallbackError:
             # One of our own methods raised: on purpose, or because it has a defect, which must not hide here.
-            if not isinstance(error.__context__, _StopParsingError):
+            if not self._is_over():
                 raise
-            return
         except httptools.HttpParserError as error:
             self._fail(Refusal(400, f"this is not HTTP: {error}", close=True))
-            return
+        if skipped is not None:
+            self._after_upgrade()
+            return data[skipped:]
         if self.begun:
             self._bound(len(data), grown=self._size != size)
+        return b""
+
+    def _is_over(self) -> bool:
+        return self.stopped
 
     def discard(self) -> None:
         """Break the cycle between the parser and this object; it cannot be used any more."""
@@ -279,7 +289,7 @@ class Intake:
             if self._unproductive > self._most_head:
                 self._fail(_EMPTY_BYTES)
 
-    def _after_upgrade(self, rest: bytes) -> None:
+    def _after_upgrade(self) -> None:
         """No upgrade happens (RFC 9110, 7.8: it may be ignored), so the body has the length that the head says.
 
         The parser thinks otherwise and has skipped the body; a new one goes on behind it.
@@ -288,12 +298,8 @@ class Intake:
         self._parser = httptools.HttpRequestParser(self)
         headers = self._exchange.headers if self._exchange is not None else None
         self._left = int((headers or {}).get(b"content-length", b"0"))
-        if self._left:
-            rest = self._take_by_length(rest)
-        else:
+        if not self._left:
             self._complete()
-        if rest:
-            self.feed(rest)
 
     def _take_by_length(self, data: bytes) -> bytes:
         part = data[: self._left]
@@ -321,4 +327,5 @@ class Intake:
         self.begun = self.wants_continue = False
         self._exchange = None
         self._body = b""
+        self._left = 0
         self.queue.append(exchange)
