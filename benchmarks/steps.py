@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import UNSET
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from benchmarks.lines import call
@@ -50,7 +51,7 @@ class _Wire(StringTransport):
     def writeSequence(self, data: Any) -> None:  # noqa: N802 - Twisted's name
         self.last = b"".join(data)
 
-    def setTcpNoDelay(self, _enabled: bool) -> None:  # noqa: N802, FBT001 - Twisted's
+    def setTcpNoDelay(self, _enabled: bool) -> None:  # noqa: N802 - Twisted's name
         """Nothing to set."""
 
     setTcpKeepAlive = setTcpNoDelay  # noqa: N815 - Twisted's name
@@ -79,9 +80,9 @@ def steps() -> None:
     connections = []
     for frontend in parts.frontends:
         frontend.listener.bind()
-        factory = reactor.tcpServers.pop()[1]
+        factory: Any = reactor.tcpServers.pop()[1]
         connection = factory.buildProtocol(None)
-        wire = _Wire()
+        wire = _Wire()  # type: ignore[no-untyped-call]
         connection.makeConnection(wire)
         connections.append((connection, wire))
     (web, web_wire), (line, line_wire) = connections
@@ -90,8 +91,9 @@ def steps() -> None:
     message = line_message.strip()
     post = request(8765)
     codec = Codec(Params, Limits())
-    meta = codec.decode(message).params.meta
-    channel = parts.server.channel()
+    params = codec.decode(message).params
+    meta = UNSET if params is UNSET else params.meta
+    channel: Any = parts.server.channel()
     peer = Peer(transport="bench", listener="bench")
     headers = dict(_fields(post))
     stream, http = _Sink(peer, None), _Sink(peer, headers)
@@ -112,7 +114,7 @@ def steps() -> None:
         ),
         "http connection: a POST in, a response out": (lambda: web.dataReceived(post), lambda: web_wire.last),
     }
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, (step, answer) in actions.items():
         step()
         if b'"hi"' not in answer() or b'"error"' in answer():
