@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from erlmcp.catalog import (
         Audio,
+        Block,
+        Completion,
+        Contents,
         Context,
         EmbeddedResource,
         Field,
@@ -18,13 +21,19 @@ if TYPE_CHECKING:
         Message,
         Provider,
         ResourceLink,
+        ResourceNotFound,
+        Text,
         ToolError,
+        ToolResult,
     )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Audio",
+    "Block",
+    "Completion",
+    "Contents",
     "Context",
     "EmbeddedResource",
     "Field",
@@ -33,7 +42,10 @@ __all__ = [
     "Message",
     "Provider",
     "ResourceLink",
+    "ResourceNotFound",
+    "Text",
     "ToolError",
+    "ToolResult",
     "__version__",
 ]
 

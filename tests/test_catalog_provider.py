@@ -20,6 +20,7 @@ from erlmcp.catalog import require_asyncio_reactor
 from erlmcp.interfaces import Change, IBackend
 from erlmcp.protocol import McpError
 from tests.catalog_calls import Conversation, call, call_request, finish, request, text
+from tests.daemon import environment
 
 
 async def one() -> str:
@@ -383,6 +384,7 @@ asyncioreactor.install()
 from twisted.internet import reactor, defer, task
 from erlmcp import Context, Provider
 from erlmcp.protocol import McpError
+from tests.daemon import environment
 from tests.catalog_calls import Conversation, call_request, text
 
 provider = Provider("p", asyncio=True)
@@ -453,7 +455,12 @@ class AsyncioTests(SynchronousTestCase):
 
     def test_tasks(self) -> None:
         done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", _SCRIPT],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         self.assertEqual(
             done.stdout.splitlines(),

@@ -14,6 +14,7 @@ from erlmcp import Field, Provider
 from erlmcp.catalog import InexpressibleHint, _pydantic
 from erlmcp.catalog._hints import Shapes
 from tests.catalog_calls import call, text
+from tests.daemon import environment
 
 
 class Address(BaseModel):
@@ -123,7 +124,12 @@ class PydanticTests(SynchronousTestCase):
             "print('pydantic' in sys.modules, 'twisted.internet.reactor' in sys.modules)"
         )
         done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", script],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
         self.assertEqual(done.stdout, "False False\n")
         without: dict[str, Any] = {}
