@@ -34,7 +34,7 @@ class Token(Struct, frozen=True):
     symbol: str = ""
 
 
-_BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_INVALID: Final = re.compile(r"[\x00-\x20\x7f-\x9f]|%(?![0-9A-Fa-f]{2})")
 _ASCII: Final = "".join(map(chr, range(128)))
 _UNSAFE: Final = re.compile(r"\x00|(?:\A|[/\\])\.\.(?:[/\\]|\Z)")
 
@@ -77,7 +77,7 @@ class Matcher:
 
     def match(self, uri: str) -> Values | None:
         """See `UriTemplate.match`."""
-        if len(uri) > MAX_URI or _BAD_PERCENT.search(uri) is not None:
+        if len(uri) > MAX_URI or _INVALID.search(uri) is not None:
             return None
         values: Values = {}
         try:

@@ -163,6 +163,14 @@ class Channel:
             call = exchange.calls.get(message.params.request_id)  # type: ignore[arg-type]  # UNSET finds none
             if call is not None:
                 self._give_up(call)
+                reason = message.params.reason
+                log.debug(
+                    "{method} {name} of request {id} was cancelled: {reason}",
+                    method=call.request.method,
+                    name=call.request.name,
+                    id=call.request.id,
+                    reason="no reason given" if reason is UNSET else reason[:200],
+                )
         exchange.accept()
 
     def _give_up(self, call: Call) -> None:
