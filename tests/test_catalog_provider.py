@@ -125,6 +125,19 @@ class ChangeTests(SynchronousTestCase):
         self.provider.add_tool(one)
         self.assertEqual(self.heard, [])
 
+    def test_a_watcher_that_fails(self) -> None:
+        """The change is made, and the others hear of it."""
+
+        def fail(change: Change) -> None:
+            raise KeyError(change.kind)
+
+        self.provider.watch(fail)
+        later: list[Change] = []
+        self.provider.watch(later.append)
+        self.provider.add_tool(one)
+        self.assertEqual(later, [Change("tools")])
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
     def test_names_are_taken_once(self) -> None:
         self.provider.add_tool(one)
         error = self.assertRaises(ValueError, self.provider.add_tool, two, name="one")

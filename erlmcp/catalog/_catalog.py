@@ -8,12 +8,12 @@ import msgspec
 from twisted.logger import Logger
 
 from erlmcp.catalog._errors import NameCollision
+from erlmcp.catalog._watchers import Watcher, Watchers
 from erlmcp.interfaces import Change, Definitions, IBackend
 
 _log = Logger(namespace="erlmcp.catalog")
 
 Found = tuple[Any, Any]
-Watcher = Callable[[Change], None]
 _TABLES = {"tools/call": "tools", "prompts/get": "prompts", "resources/read": "resources"}
 _KINDS = ("tools", "prompts", "resources", "templates")
 
@@ -50,7 +50,7 @@ class Catalog:
     def __init__(self, backends: Iterable[IBackend] = ()) -> None:
         self._backends: list[Any] = []
         self._endings: dict[int, Callable[[], None]] = {}
-        self._watchers: dict[object, Watcher] = {}
+        self._watchers = Watchers()
         self._merged: _Merged | None = None
         self._declared: set[str] = set()
         for backend in backends:
@@ -162,21 +162,19 @@ class Catalog:
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Tell `watcher` of each change in any backend; returns what ends the watch."""
-        key = object()
-        self._watchers[key] = watcher
-        return lambda: self._watchers.pop(key, None) and None
+        return self._watchers.add(watcher)
 
     def _changed(self, backend: Any, change: Change) -> None:
         if change.kind != "updated":
             self._merged = None
             self._report_collisions(backend)
-        self._tell(change)
+        self._watchers.tell(change)
 
     def _announce(self, backend: Any) -> None:
         definitions = backend.definitions()
         for kind in ("tools", "prompts", "resources"):
             if getattr(definitions, kind) or (kind == "resources" and definitions.templates):
-                self._tell(Change(kind))
+                self._watchers.tell(Change(kind))
 
     def _report_collisions(self, backend: Any) -> None:
         """A collision that comes while running is no reason to end: the backend configured first keeps the name."""
@@ -198,10 +196,6 @@ class Catalog:
         if merged.tables["resources"] or merged.tables["templates"]:
             self._declared.add("resources")
         return merged
-
-    def _tell(self, change: Change) -> None:
-        for watcher in list(self._watchers.values()):
-            watcher(change)
 
 
 def _check_collisions(first: Any, second: Any) -> None:

@@ -12,6 +12,7 @@ from erlmcp.catalog._metadata import icon_list
 from erlmcp.catalog._prompts import Prompt, PromptOptions
 from erlmcp.catalog._resources import Resource, ResourceOptions
 from erlmcp.catalog._tools import Tool, ToolOptions
+from erlmcp.catalog._watchers import Watcher, Watchers
 from erlmcp.interfaces import (
     Change,
     Complete,
@@ -28,7 +29,6 @@ from erlmcp.protocol import errors
 
 Call = Callable[..., Any]
 F = TypeVar("F", bound=Call)
-Watcher = Callable[[Change], None]
 
 
 @implementer(IBackend)
@@ -83,7 +83,7 @@ class Provider:
         self._templates: dict[str, Resource] = {}
         self._completions: dict[Key, Suggestions] = {}
         self._snapshot: Definitions | None = None
-        self._watchers: dict[object, Watcher] = {}
+        self._watchers = Watchers()
         self._batches = 0
         self._pending: dict[str, None] = {}
 
@@ -205,7 +205,7 @@ class Provider:
         This and all that changes a provider may be called on the reactor's thread and in the provider's own plain
         functions; from other threads, go through ``reactor.callFromThread``.
         """
-        self._workshop.on_reactor(self._tell, Change("updated", uri))
+        self._workshop.on_reactor(self._watchers.tell, Change("updated", uri))
 
     @contextmanager
     def changes(self) -> Iterator[None]:
@@ -239,9 +239,7 @@ class Provider:
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Tell `watcher` of each change, after `definitions` has it; returns what ends the watch."""
-        key = object()
-        self._watchers[key] = watcher
-        return lambda: self._watchers.pop(key, None) and None
+        return self._watchers.add(watcher)
 
     def dispatch(self, request: Request) -> Outcome | Awaitable[Outcome]:
         """Answer a request whose target is one of ours (see `IBackend`)."""
@@ -301,18 +299,14 @@ class Provider:
         if not self._batches:
             pending, self._pending = self._pending, {}
             for kind in pending:
-                self._tell(Change(kind))
+                self._watchers.tell(Change(kind))
 
     def _changed(self, kind: str) -> None:
         self._snapshot = None
         if self._batches:
             self._pending[kind] = None
         else:
-            self._tell(Change(kind))
-
-    def _tell(self, change: Change) -> None:
-        for watcher in list(self._watchers.values()):
-            watcher(change)
+            self._watchers.tell(Change(kind))
 
 
 D = TypeVar("D")
