@@ -278,9 +278,7 @@ class Refusals(Case):
 
     def test_other_principal(self) -> None:
         """A state that one principal was given is nothing in another's hands."""
-        self.house.gates.authenticate.check = lambda request: setattr(  # type: ignore[method-assign]
-            request, "principal", Principal(id="mallory", kind="key")
-        )
+        self.house.gates.authenticate.principal = Principal(id="mallory", kind="key")
         self.refused(self.retry(self.state, self.answers))
 
     def test_used_twice(self) -> None:
@@ -318,9 +316,7 @@ class Refusals(Case):
 
     def test_deadline_stands_still(self) -> None:
         """The deadline of a parked call does not run; the retry brings a new one."""
-        self.house.gates.admit.check = lambda request: setattr(  # type: ignore[method-assign]
-            request, "deadline", self.house.clock.seconds() + 5
-        )
+        self.house.gates.admit.timeout = 5.0
         state = self.first().result["requestState"]
         self.house.clock.pump([1.0] * 60)
         self.assertEqual(list(self.retry(state, self.answers).result["inputRequests"]), ["age"])
@@ -345,9 +341,7 @@ class Bounds(Case):
     def test_in_all(self) -> None:
         self.house = self.serve(parked=1)
         self.first()
-        self.house.gates.authenticate.check = lambda request: setattr(  # type: ignore[method-assign]
-            request, "principal", Principal(id="other", kind="key")
-        )
+        self.house.gates.authenticate.principal = Principal(id="other", kind="key")
         self.assertIn("this server", self.first().error["message"])
 
 

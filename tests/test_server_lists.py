@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.catalog import Catalog
@@ -84,15 +85,13 @@ class Pages(SynchronousTestCase):
         cursor = house.send("tools/list").result["nextCursor"]
         for method, wrong in (("tools/list", cursor[:-2]), ("tools/list", ""), ("prompts/list", cursor)):
             self.assertEqual(house.send(method, {"cursor": wrong}).error["code"], -32602)
-        house.gates.authenticate.check = lambda request: setattr(  # type: ignore[method-assign]
-            request, "principal", Principal(id="other", kind="key")
-        )
+        house.gates.authenticate.principal = Principal(id="other", kind="key")
         self.assertEqual(house.send("tools/list", {"cursor": cursor}).error["code"], -32602)
 
     def test_filtered(self) -> None:
         """Lists show what the principal may use; then they are for that principal alone."""
         catalog = Catalog([backend()])
-        gates = permissive_gates(catalog)
+        gates = permissive_gates(catalog, Clock())
         gates.authorize.everything = False  # type: ignore[misc]
         gates.authorize.shows = lambda principal, method, name: name.endswith(("1", "3"))  # type: ignore[method-assign]
         house = Harness(backend(), gates=gates, page_size=1)

@@ -21,7 +21,7 @@ _KINDS = ("tools", "prompts", "resources", "templates")
 class _Merged:
     """One consistent view of what all backends offer. Replaced as a whole when one of them changes."""
 
-    __slots__ = ("keys", "tables", "templates")
+    __slots__ = ("capabilities", "keys", "tables", "templates")
 
     def __init__(self, offers: list[tuple[Any, Definitions]]) -> None:
         self.tables: dict[str, dict[str, Found]] = {kind: {} for kind in _KINDS}
@@ -29,6 +29,7 @@ class _Merged:
             for kind in _KINDS:
                 for key, definition in getattr(definitions, kind).items():
                     self.tables[kind].setdefault(key, (backend, definition))
+        self.capabilities: dict[str, Any] = {}
         self.keys = {kind: sorted(table) for kind, table in self.tables.items()}
         # the template with the longest fixed beginning says most about a URI, so it is asked first
         order = sorted(self.keys["templates"], key=lambda key: (-len(key.partition("{")[0]), key))
@@ -129,19 +130,11 @@ class Catalog:
         return found, None
 
     def capabilities(self) -> dict[str, Any]:
-        """The ``ServerCapabilities`` of a ``DiscoverResult``: what is offered, or has been since the start."""
-        self._merged or self._merge()
-        declared = self._declared
-        found: dict[str, Any] = {}
-        for kind in ("tools", "prompts"):
-            if kind in declared:
-                found[kind] = {"listChanged": True}
-        if "resources" in declared:
-            found["resources"] = {"listChanged": True, "subscribe": "subscribe" in declared}
-        for kind in ("completions", "logging"):
-            if kind in declared:
-                found[kind] = {}
-        return found
+        """The ``ServerCapabilities`` of a ``DiscoverResult``: what is offered, or has been since the start.
+
+        The same object as long as nothing has changed; not to be altered.
+        """
+        return (self._merged or self._merge()).capabilities
 
     @property
     def instructions(self) -> str:
@@ -195,7 +188,16 @@ class Catalog:
         self._declared.update(kind for kind in ("tools", "prompts") if merged.tables[kind])
         if merged.tables["resources"] or merged.tables["templates"]:
             self._declared.add("resources")
+        merged.capabilities = _capabilities(self._declared)
         return merged
+
+
+def _capabilities(declared: set[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {kind: {"listChanged": True} for kind in ("tools", "prompts") if kind in declared}
+    if "resources" in declared:
+        found["resources"] = {"listChanged": True, "subscribe": "subscribe" in declared}
+    found.update((kind, {}) for kind in ("completions", "logging") if kind in declared)
+    return found
 
 
 def _check_collisions(first: Any, second: Any) -> None:

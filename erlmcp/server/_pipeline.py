@@ -58,7 +58,8 @@ class Pipeline:
         counters: ICounters,
         seconds: Callable[[], float],
     ) -> None:
-        self._before = (gates.limits, gates.authenticate, gates.authorize, gates.rate, gates.validate)
+        gates_before = (gates.limits, gates.authenticate, gates.authorize, gates.rate, gates.validate)
+        self._checks = tuple(gate.check for gate in gates_before)
         self._admit = gates.admit
         self._record = gates.record
         self._check_answer = gates.check_answer
@@ -76,8 +77,8 @@ class Pipeline:
         outcome: Outcome | None = None
         dispatched = False
         try:
-            for gate in self._before:
-                waiting = gate.check(request)
+            for check in self._checks:
+                waiting = check(request)
                 if waiting is not None:
                     await waiting
             waiting = self._admit.check(request)

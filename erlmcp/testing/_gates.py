@@ -1,9 +1,11 @@
 """Gates that let everything through, but for the catalog's own: names and arguments are always checked."""
 
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from erlmcp.catalog import Catalog, ValidateGate, check_answer
-from erlmcp.interfaces import IAdmission, IAuthorize, IGate, IRecord, Outcome, Principal, Request
+from erlmcp.interfaces import ANONYMOUS, IAdmission, IAuthorize, IGate, IRecord, Outcome, Principal, Request
 from erlmcp.server import Gates
 
 
@@ -13,6 +15,22 @@ class Open:
 
     def check(self, request: Request) -> None:
         """See `IGate`."""
+
+
+@implementer(IGate)
+class ActAs:
+    """Says whose each request is.
+
+    Attributes:
+        principal: the one; a test may change it at any time.
+    """
+
+    def __init__(self) -> None:
+        self.principal = ANONYMOUS
+
+    def check(self, request: Request) -> None:
+        """See `IGate`."""
+        request.principal = self.principal
 
 
 @implementer(IAuthorize)
@@ -33,15 +51,22 @@ class OpenAdmission(Open):
 
     Attributes:
         under_way: requests that have passed and not been released.
+        timeout: seconds that each request has from now on, None for no deadline.
+
+    Args:
+        clock: what deadlines are on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self.under_way = 0
+        self.timeout: float | None = None
+        self._clock = clock
 
     def check(self, request: Request) -> None:
         """See `IGate`."""
-        del request
         self.under_way += 1
+        if self.timeout is not None:
+            request.deadline = self._clock.seconds() + self.timeout
 
     def release(self, request: Request) -> None:
         """See `IAdmission`."""
@@ -66,15 +91,20 @@ class Recorder:
         self.outcomes.append((request.method, request.name, outcome if error is None else error))
 
 
-def permissive_gates(catalog: Catalog) -> Gates:
-    """The pipeline's gates for a test: nothing is refused but unknown names and wrong arguments."""
+def permissive_gates(catalog: Catalog, clock: IReactorTime | None = None) -> Gates:
+    """The pipeline's gates for a test: nothing is refused but unknown names and wrong arguments.
+
+    Args:
+        catalog: what is served.
+        clock: what deadlines are on; a clock that stands still where none is given.
+    """
     return Gates(
         limits=Open(),
-        authenticate=Open(),
+        authenticate=ActAs(),
         authorize=OpenAuthorize(),
         rate=Open(),
         validate=ValidateGate(catalog),
-        admit=OpenAdmission(),
+        admit=OpenAdmission(clock or Clock()),
         record=Recorder(),
         check_answer=check_answer,
     )

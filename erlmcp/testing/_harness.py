@@ -58,7 +58,7 @@ class Harness:
     ) -> None:
         self.clock = Clock()
         self.catalog = Catalog(backends)
-        self.gates = gates or permissive_gates(self.catalog)
+        self.gates = gates or permissive_gates(self.catalog, self.clock)
         self.counters = Counted()
         self.server = Server(
             name="test",
