@@ -83,6 +83,9 @@ class PublicNamesTests(TestCase):
 
     names: ClassVar[list[str]] = [
         "Audio",
+        "Block",
+        "Completion",
+        "Contents",
         "Context",
         "EmbeddedResource",
         "Field",
@@ -91,7 +94,10 @@ class PublicNamesTests(TestCase):
         "Message",
         "Provider",
         "ResourceLink",
+        "ResourceNotFound",
+        "Text",
         "ToolError",
+        "ToolResult",
         "__version__",
     ]
     interfaces: ClassVar[set[str]] = {
