@@ -15,7 +15,8 @@ from zope.interface import implementer
 from erlmcp.interfaces import IChannel, IConnectionLimits, Peer, WireLimits
 from erlmcp.timing import Wheel
 from erlmcp.transports.http._head import Rules
-from erlmcp.transports.http._listener import HttpFactory, Shared
+from erlmcp.transports.http._listener import HttpFactory
+from erlmcp.transports.http._shared import Shared
 from erlmcp.transports.http._origin import Visitors
 from erlmcp.transports.http._protocol import HttpConnection
 

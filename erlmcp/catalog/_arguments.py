@@ -7,8 +7,9 @@ import msgspec
 
 from erlmcp.catalog._errors import ToolError
 from erlmcp.catalog._functions import Function
-from erlmcp.catalog._hints import Convert, Shape, Shapes, described
+from erlmcp.catalog._hints import Shapes, described
 from erlmcp.catalog._records import with_default
+from erlmcp.catalog._shape import Convert, Shape
 
 #: what conversions raise for values that the schema admits and the type does not, such as February 30
 CONVERSION_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, msgspec.ValidationError)

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from erlmcp.catalog._errors import InexpressibleHint
-from erlmcp.catalog._hints import Convert, Shapes
+from erlmcp.catalog._hints import Shapes
+from erlmcp.catalog._shape import Convert
 
 _FORMATS = ("email", "uri", "date", "date-time")
 _COMMON = {"type", "title", "description", "default"}

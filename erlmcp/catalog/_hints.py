@@ -22,21 +22,10 @@ from erlmcp.catalog import _pydantic, _records
 from erlmcp.catalog._errors import InexpressibleHint
 from erlmcp.catalog._field import describe, read_metadata
 from erlmcp.catalog._schemas import CompiledSchema
-
-Convert = Callable[[Any], Any]
+from erlmcp.catalog._shape import Convert, Shape
 
 _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _DECIMAL = "^-?[0-9]+(\\.[0-9]+)?([eE][+-]?[0-9]{1,5})?$"
-
-
-class Shape:
-    """A schema, and how a value that it admits becomes what the handler gets (None: as it is)."""
-
-    __slots__ = ("convert", "schema")
-
-    def __init__(self, schema: dict[str, Any], convert: Convert | None = None) -> None:
-        self.schema = schema
-        self.convert = convert
 
 
 def whole(value: Any) -> Any:

@@ -3,14 +3,12 @@
 import dataclasses
 import typing
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from erlmcp.catalog._errors import InexpressibleHint
-
-if TYPE_CHECKING:
-    from erlmcp.catalog._hints import Shape, Shapes
+from erlmcp.catalog._shape import ReadsHints, Shape
 
 _NONE = object()
 
@@ -71,10 +69,8 @@ def read(hint: Any, where: str) -> Record | None:
     return None
 
 
-def shape(shapes: "Shapes", record: Record, where: str) -> "Shape":
+def shape(shapes: ReadsHints, record: Record, where: str) -> Shape:
     """The shape of a record."""
-    from erlmcp.catalog._hints import Shape  # the two call each other: a record's fields are hints again
-
     name = record.cls.__qualname__
     if record.row:
         make = typing.cast("Callable[..., Any]", record.make)

@@ -1,106 +1,18 @@
 """An HTTP listener: from an endpoint description to connections, and to their end."""
 
-import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IProtocolNegotiationFactory
 from zope.interface import implementer
 
-from erlmcp.interfaces import IChannel, IConnectionLimits, IListener, ListenContext, WireLimits
+from erlmcp.interfaces import IListener, ListenContext
 from erlmcp.timing import Wheel
 from erlmcp.transports._binding import listen, parse
-from erlmcp.transports.http._answers import Stamp
 from erlmcp.transports.http._head import Rules
-from erlmcp.transports.http._intake import Intake
 from erlmcp.transports.http._protocol import HttpConnection
-
-_SPARE: Final = 256
-
-
-class Shared:
-    """What all connections of one listener have in common.
-
-    Args:
-        name: the listener's name.
-        channel: where requests go.
-        limits: who may connect, and the bounds of a connection.
-        rules: what a request's head must satisfy.
-        wheel: their time limits.
-        seconds: the clock of those.
-        wall: seconds since the epoch, for Date.
-
-    Attributes:
-        connections: those that are there, in order of arrival.
-        draining: whether no more requests are wanted.
-    """
-
-    __slots__ = (
-        "_spare",
-        "_waiting",
-        "channel",
-        "connections",
-        "draining",
-        "limits",
-        "name",
-        "rules",
-        "seconds",
-        "stamp",
-        "wheel",
-        "wire",
-    )
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        channel: IChannel,
-        limits: IConnectionLimits,
-        rules: Rules,
-        wheel: Wheel,
-        seconds: Callable[[], float],
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self.name = name
-        self.channel = channel
-        self.limits = limits
-        self.wire: WireLimits = limits.wire
-        self.rules = rules
-        self.wheel = wheel
-        self.seconds = seconds
-        self.stamp = Stamp(wall)
-        self.connections: dict[HttpConnection, None] = {}
-        self.draining = False
-        self._spare: list[Intake] = []
-        self._waiting: list[Deferred[None]] = []
-
-    def lend(self) -> Intake:
-        """An intake for a connection on which something arrives."""
-        return self._spare.pop() if self._spare else Intake(self.rules, self.wire)
-
-    def take_back(self, intake: Intake) -> None:
-        """An intake that is between two requests."""
-        if len(self._spare) < _SPARE:
-            self._spare.append(intake)
-        else:
-            intake.discard()
-
-    def forget(self, connection: HttpConnection) -> None:
-        """A connection is gone."""
-        self.connections.pop(connection, None)
-        if not self.connections:
-            waiting, self._waiting = self._waiting, []
-            for deferred in waiting:
-                deferred.callback(None)
-
-    def emptied(self) -> Deferred[None]:
-        """Fires when no connection is left."""
-        if not self.connections:
-            return succeed(None)
-        deferred: Deferred[None] = Deferred()
-        self._waiting.append(deferred)
-        return deferred
+from erlmcp.transports.http._shared import Connection, Shared
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
@@ -179,14 +91,14 @@ class HttpListener:
     def drain(self) -> Deferred[None]:
         """Accept no more, close what is idle, let the rest end; fires when no connection is left."""
         self._shared.draining = True
-        return self._end(HttpConnection.drain)
+        return self._end(lambda connection: connection.drain())
 
     def close(self) -> Deferred[None]:
         """End all connections now; fires when they are gone."""
         self._shared.draining = True
-        return self._end(HttpConnection.abort)
+        return self._end(lambda connection: connection.abort())
 
-    def _end(self, how: Callable[[HttpConnection], None]) -> Deferred[None]:
+    def _end(self, how: Callable[[Connection], None]) -> Deferred[None]:
         port, self._port = self._port, None
         stopped = succeed(None) if port is None else maybeDeferred(port.stopListening)
         for connection in list(self._shared.connections):

@@ -5,7 +5,7 @@ bounded buffer, and then in its own. The machine is drawn in ``docs/machines/htt
 """
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
@@ -25,9 +25,7 @@ from erlmcp.transports.http._exchange import Exchange
 from erlmcp.transports.http._head import too_large
 from erlmcp.transports.http._inflate import InflatedTooLargeError, NotGzipError, inflate
 from erlmcp.transports.http._intake import SLICE, Intake
-
-if TYPE_CHECKING:
-    from erlmcp.transports.http._listener import Shared
+from erlmcp.transports.http._shared import Shared
 
 _CUT: Final = 4
 _HELD: Final = 64 * 1024
@@ -101,7 +99,7 @@ class HttpConnection:
         "transport",
     )
 
-    def __init__(self, shared: "Shared") -> None:
+    def __init__(self, shared: Shared) -> None:
         self.transport: Any = None
         self.phase = _FRESH
         self.closes = shared.draining
