@@ -16,9 +16,9 @@ from erlmcp.interfaces import IChannel, IConnectionLimits, Peer, WireLimits
 from erlmcp.timing import Wheel
 from erlmcp.transports.http._head import Rules
 from erlmcp.transports.http._listener import HttpFactory
-from erlmcp.transports.http._shared import Shared
 from erlmcp.transports.http._origin import Visitors
 from erlmcp.transports.http._protocol import HttpConnection
+from erlmcp.transports.http._shared import Shared
 
 ANSWER = b'{"jsonrpc":"2.0","id":1,"result":{}}'
 BODY = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
