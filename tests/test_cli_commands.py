@@ -128,7 +128,7 @@ class CheckTests(CommandTestCase):
         )
         status, out, _ = self.run_main("check", file)
         self.assertEqual(status, 0)
-        self.assertIn("it has no [[listen]], so it serves `erlmcp stdio` alone", out)
+        self.assertIn("has no [[listen]], so it serves `erlmcp stdio` alone", out)
         self.assertFalse(state.exists())
 
     def test_sockets_that_systemd_passes(self) -> None:
@@ -176,7 +176,7 @@ class StdioFailureTests(CommandTestCase):
         err = io.StringIO()
         options = argparse.Namespace(config=None, provider=["no_such_module:x"], log_level="warn")
         with contextlib.redirect_stderr(err), mock.patch("erlmcp.telemetry.log_to"):
-            self.assertEqual(_stdio._serve(options), 1)
+            self.assertEqual(_stdio.serve(options), 1)
         self.assertIn(
             "erlmcp stdio: --provider no_such_module:x: provider[1].use: there is no module", err.getvalue()
         )
