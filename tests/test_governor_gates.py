@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -201,5 +201,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         assert set(self.limits._by_host) == {peer.host for peer in self.here if peer.host}
 
 
-ConnectionMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
-ConnectionMachineTests = ConnectionMachine.TestCase
+class ConnectionMachineTests(SynchronousTestCase):
+    def test_machine(self) -> None:
+        run_state_machine_as_test(
+            ConnectionMachine, settings=settings(max_examples=30, stateful_step_count=30, deadline=None)
+        )
