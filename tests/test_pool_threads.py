@@ -5,7 +5,13 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.trial.unittest import SynchronousTestCase
@@ -256,5 +262,9 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool.stop()
 
 
-PoolMachineTests = PoolMachine.TestCase
-PoolMachineTests.settings = settings(deadline=None, max_examples=20, stateful_step_count=25)
+class PoolMachineTests(SynchronousTestCase):
+    def test_any_order(self) -> None:
+        """Whatever is run, ended and cancelled in whatever order, size and queue hold and nothing is lost."""
+        run_state_machine_as_test(
+            PoolMachine, settings=settings(deadline=None, max_examples=20, stateful_step_count=25)
+        )

@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from erlmcp.cli._tap import tap
+from erlmcp.tap import examine
 
 
 def run(options: argparse.Namespace) -> int:
     """Check a file; print every problem on standard error."""
-    findings = tap().examine(Path(options.file))
+    findings = examine(Path(options.file))
     for note in findings.notes:
         print(note)
     for problem in findings.problems:

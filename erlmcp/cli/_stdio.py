@@ -4,8 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from erlmcp.cli._tap import tap
-
 
 def run(options: argparse.Namespace) -> int:
     """Serve until standard input ends."""
@@ -25,10 +23,12 @@ def serve(options: argparse.Namespace) -> int:
     from erlmcp.telemetry import log_to
 
     log_to(sys.stderr, options.log_level)
-    together = tap()
+    # Only now, when nothing that an import prints can reach the client any more.
+    from erlmcp.tap import StartFailed, serve_stdio
+
     try:
-        together.serve_stdio(None if options.config is None else Path(options.config), options.provider)
-    except together.StartFailed as error:
+        serve_stdio(None if options.config is None else Path(options.config), options.provider)
+    except StartFailed as error:
         print(f"erlmcp stdio: {error}", file=sys.stderr)
         return 1
     return 0

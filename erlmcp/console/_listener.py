@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from erlmcp.console._site import console_site
 from erlmcp.interfaces import IListener
-from erlmcp.transports._binding import listen, parse
+from erlmcp.transports import listen, parse
 
 CONNECTIONS = 64
 """How many there may be at once; an operator's tools need a handful."""

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from erlmcp.transports._binding import BindError, EndpointError, bind
+    from erlmcp.transports._binding import BindError, EndpointError, bind, listen, parse
     from erlmcp.transports._connections import Connections
     from erlmcp.transports._declared import DeclaredTransport
     from erlmcp.transports._lines import LineConnection
@@ -29,6 +29,8 @@ _MODULES = {
     "TcpTransport": "_tcp",
     "bind": "_binding",
     "claim_standard_streams": "_streams",
+    "listen": "_binding",
+    "parse": "_binding",
     "peer_of": "_peers",
     "tune": "_peers",
 }
@@ -45,6 +47,8 @@ __all__ = [
     "TcpTransport",
     "bind",
     "claim_standard_streams",
+    "listen",
+    "parse",
     "peer_of",
     "tune",
 ]

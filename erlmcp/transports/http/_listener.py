@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from erlmcp.interfaces import IListener, ListenContext
 from erlmcp.timing import Wheel
-from erlmcp.transports._binding import listen, parse
+from erlmcp.transports import listen, parse
 from erlmcp.transports.http._head import Rules
 from erlmcp.transports.http._protocol import HttpConnection
 from erlmcp.transports.http._shared import Connection, Shared
