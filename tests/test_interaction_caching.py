@@ -66,7 +66,9 @@ class Hints(Interaction):
             result = self.client.request("resources/read", {**uri, **more}, capabilities=can).result
             self.assertEqual(result["contents"][0]["text"], "sure: True")
             self.assertEqual((result["ttlMs"], result["cacheScope"]), (0, "private"))
-        given = self.client.request("resources/read", {"uri": "config://settings", "inputResponses": answers}).result
+        given = self.client.request(
+            "resources/read", {"uri": "config://settings", "inputResponses": answers}
+        ).result
         self.assertEqual((given["ttlMs"], given["cacheScope"]), (0, "private"))
 
     @holds("server.utilities.caching/pages.1")

@@ -197,5 +197,7 @@ class OnHttp(Interaction):
         sent = self.client.request("subscriptions/listen", WANTED, id="s")
         self.world.house.server.drain()
         self.assertEqual(sent.response["id"], "s")
-        self.assertEqual([one["method"] for one in sent.notifications], ["notifications/subscriptions/acknowledged"])
+        self.assertEqual(
+            [one["method"] for one in sent.notifications], ["notifications/subscriptions/acknowledged"]
+        )
         self.assertIn(b"\r\n0\r\n\r\n", sent.carrier.taken)

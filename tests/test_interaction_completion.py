@@ -35,13 +35,18 @@ class Completion(Interaction):
     @holds("server.utilities.completion/errors.2", "server.utilities.completion/errors.3")
     def test_errors(self) -> None:
         argument = {"name": "language", "value": "p"}
-        for ref in ({"type": "ref/prompt", "name": "unknown"}, {"type": "ref/resource", "uri": "no://{where}"}):
+        for ref in (
+            {"type": "ref/prompt", "name": "unknown"},
+            {"type": "ref/resource", "uri": "no://{where}"},
+        ):
             self.refused(self.complete(ref, argument), -32602, 200)
         for params in (
             {}, {"ref": REVIEW}, {"argument": argument}, {"ref": {"type": "ref/prompt"}, "argument": argument},
             {"ref": REVIEW, "argument": {}}, {"ref": REVIEW, "argument": {"name": "language"}},
         ):  # fmt: skip
-            self.assertEqual(self.client.request("completion/complete", params, valid=False).code, -32602, params)
+            self.assertEqual(
+                self.client.request("completion/complete", params, valid=False).code, -32602, params
+            )
 
     @holds("server.utilities.completion/errors.4")
     def test_internal_errors(self) -> None:
@@ -62,7 +67,9 @@ class Completion(Interaction):
             (REVIEW, {"name": "language", "value": ""}, {"context": 5}),
             (REVIEW, {"name": "language", "value": ""}, {"context": {"arguments": {"code": 5}}}),
         ):
-            self.assertEqual(self.complete(ref, argument, valid=False, **more).code, -32602, (ref, argument, more))
+            self.assertEqual(
+                self.complete(ref, argument, valid=False, **more).code, -32602, (ref, argument, more)
+            )
         nothing = self.complete(REVIEW, {"name": "no such argument", "value": ""}).result["completion"]
         self.assertEqual(nothing["values"], [])
 
@@ -74,6 +81,10 @@ class Completion(Interaction):
         self.world = World(self.stage.provider, gates=gates)
         self.client = self.connect()
         forbidden = self.complete(PROFILE, {"name": "name", "value": "a"})
-        unknown = self.complete({"type": "ref/resource", "uri": "no://{where}"}, {"name": "name", "value": "a"})
+        unknown = self.complete(
+            {"type": "ref/resource", "uri": "no://{where}"}, {"name": "name", "value": "a"}
+        )
         self.assertEqual(forbidden.code, unknown.code)
-        self.assertEqual(forbidden.error["message"].replace(PROFILE["uri"], "no://{where}"), unknown.error["message"])
+        self.assertEqual(
+            forbidden.error["message"].replace(PROFILE["uri"], "no://{where}"), unknown.error["message"]
+        )

@@ -40,7 +40,9 @@ class Levels(Interaction):
     def test_on_the_stream_of_its_own_request(self) -> None:
         listener = self.client.another()
         everything = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
-        listening = listener.request("subscriptions/listen", {"notifications": everything}, meta={LEVEL: "debug"})
+        listening = listener.request(
+            "subscriptions/listen", {"notifications": everything}, meta={LEVEL: "debug"}
+        )
         quiet = self.client.another().call("wait")
         loud = self.client.call("wait", meta={LEVEL: "error", "progressToken": "t"})
         for _ in range(2):
@@ -48,12 +50,16 @@ class Levels(Interaction):
         self.assertEqual([one["data"] for one in loud.noted("message")], ["done"])
         self.assertEqual(loud.noted("progress")[0]["progressToken"], "t")
         self.assertEqual(quiet.notifications, [])
-        self.assertEqual([one["method"] for one in listening.messages], ["notifications/subscriptions/acknowledged"])
+        self.assertEqual(
+            [one["method"] for one in listening.messages], ["notifications/subscriptions/acknowledged"]
+        )
 
     @holds("server.utilities.logging/level.2")
     def test_before_the_response(self) -> None:
         sent = self.client.call("talk", meta={LEVEL: "emergency"})
-        self.assertEqual([one.get("method", "response") for one in sent.messages], ["notifications/message", "response"])
+        self.assertEqual(
+            [one.get("method", "response") for one in sent.messages], ["notifications/message", "response"]
+        )
 
     @holds("server.utilities.logging/security.3")
     def test_data_is_validated(self) -> None:

@@ -1,4 +1,4 @@
-"""Messages: JSON-RPC, ids, results, errors, notifications, statelessness (basic/index, patterns/index, transports/index)."""
+"""Messages: JSON-RPC, ids, results, errors, notifications, statelessness (basic/index and what repeats it)."""
 
 import json
 from typing import Any
@@ -22,7 +22,9 @@ class Responses(Interaction):
         discovered = self.client.request("server/discover").result
         self.assertEqual(discovered["supportedVersions"], ["2026-07-28"])
         self.assertEqual(self.client.call("echo", {"text": "a"}).text, "a")
-        self.assertEqual(self.client.call("count", meta={"progressToken": 1}).noted("progress")[0]["progress"], 1)
+        self.assertEqual(
+            self.client.call("count", meta={"progressToken": 1}).noted("progress")[0]["progress"], 1
+        )
 
     @holds(
         "basic.index/messages.1", "basic.index/results.1", "basic.index/results.2", "basic.index/results.3",
@@ -62,7 +64,13 @@ class Responses(Interaction):
 
     @holds("basic.index/errors.1")
     def test_errors_without_a_readable_id(self) -> None:
-        for data in (b"{", b'{"jsonrpc":"2.0","id":{},"method":"tools/list"}', b"5", b"[]", b'{"id":1,"id":1}'):
+        for data in (
+            b"{",
+            b'{"jsonrpc":"2.0","id":{},"method":"tools/list"}',
+            b"5",
+            b"[]",
+            b'{"id":1,"id":1}',
+        ):
             sent = self.client.raw(data)
             self.assertNotIn("id", sent.response)
             self.assertIn(sent.code, (-32700, -32600))
@@ -96,7 +104,9 @@ class Requests(Interaction):
         self.assertEqual(first.responses[-1]["result"]["content"][0]["text"], "waited for a")
         self.assertEqual(self.client.call("echo", {"text": "c"}, id=7).text, "c")
 
-    @holds("basic.patterns.index/requests.1", "basic.transports.stdio/requests.1", "basic.patterns.mrtr/only.1")
+    @holds(
+        "basic.patterns.index/requests.1", "basic.transports.stdio/requests.1", "basic.patterns.mrtr/only.1"
+    )
     def test_the_server_begins_no_request(self) -> None:
         """Each message that comes in any of these tests is checked for this; here, where older revisions asked."""
         every = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
@@ -152,7 +162,9 @@ class Codes(Interaction):
     @holds("basic.index/codes.4")
     def test_codes_mean_what_they_say(self) -> None:
         found = self.provoked()
-        self.assertEqual([error["data"] for error in found[-32021]], [{"requiredCapabilities": {"elicitation": {}}}])
+        self.assertEqual(
+            [error["data"] for error in found[-32021]], [{"requiredCapabilities": {"elicitation": {}}}]
+        )
         for error in found[-32022]:
             self.assertEqual(error["data"]["supported"], ["2026-07-28"])
         for error in found.get(-32020, ()):
@@ -216,13 +228,16 @@ class Statelessness(Interaction):
         self.assertEqual(self.client.call("meet").text, "elicitation: False")
         self.client.call("talk", meta={PREFIX + "logLevel": "debug"})
         self.assertEqual(self.client.call("talk").notifications, [])
-        bare = {key: None for key in envelope()}
+        bare = dict.fromkeys(envelope())
         sent = self.client.request("tools/list", meta=bare, valid=False)
         self.assertEqual(sent.code, -32602)
 
     @holds("basic.index/stateless.2")
     def test_several_conversations(self) -> None:
-        waiting = [self.client.call("wait", meta={PREFIX + "clientInfo": {"name": str(n), "version": "1"}}) for n in range(3)]
+        waiting = [
+            self.client.call("wait", meta={PREFIX + "clientInfo": {"name": str(n), "version": "1"}})
+            for n in range(3)
+        ]
         self.assertEqual(self.client.call("echo", {"text": "between"}).text, "between")
         for number in (2, 0, 1):
             self.stage.waits[number].callback(number)
@@ -267,12 +282,16 @@ class Encoding(Interaction):
              "params": {"name": "echo", "arguments": {"text": text}, "_meta": envelope()}}
         )  # fmt: skip
         fields = self.client.fields(json.loads(escaped), None)
-        self.assertEqual(self.client.raw(escaped.encode(), id=5, method="tools/call", fields=fields).text, text)
+        self.assertEqual(
+            self.client.raw(escaped.encode(), id=5, method="tools/call", fields=fields).text, text
+        )
         self.assertEqual(self.stage.seen, [text, text])
 
     @holds("basic.transports.index/messages.1")
     def test_anything_else_is_refused(self) -> None:
-        message = json.dumps({"jsonrpc": "2.0", "id": 5, "method": "tools/list", "params": {"_meta": envelope(), "x": "é"}})
+        message = json.dumps(
+            {"jsonrpc": "2.0", "id": 5, "method": "tools/list", "params": {"_meta": envelope(), "x": "é"}}
+        )
         for data in (message.replace("\\u00e9", "\xe9").encode("latin-1"), message.encode("utf-16")):
             sent = self.client.raw(data.replace(b"\n", b""), fields={"Mcp-Method": "tools/list"})
             self.assertEqual(sent.code, -32700)

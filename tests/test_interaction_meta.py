@@ -41,7 +41,12 @@ class Envelope(Interaction):
 
     @holds("basic.index/meta.6", "basic.index/meta.7")
     def test_fields_of_the_wrong_kind(self) -> None:
-        for key, value in (("protocolVersion", 5), ("clientCapabilities", []), ("clientInfo", "x"), ("clientInfo", {})):
+        for key, value in (
+            ("protocolVersion", 5),
+            ("clientCapabilities", []),
+            ("clientInfo", "x"),
+            ("clientInfo", {}),
+        ):
             sent = self.client.request("tools/list", meta={PREFIX + key: value}, valid=False)
             error = self.refused(sent, -32602, 400)
             self.assertIn(key, error["message"])
@@ -72,7 +77,11 @@ class Envelope(Interaction):
     def test_what_clients_say_of_themselves(self) -> None:
         """Whoever a client says it is, it sees and gets the same."""
         found = []
-        for info in (None, {"name": "admin", "version": "1"}, {"name": "x" * 500, "version": "", "title": "T"}):
+        for info in (
+            None,
+            {"name": "admin", "version": "1"},
+            {"name": "x" * 500, "version": "", "title": "T"},
+        ):
             meta = {PREFIX + "clientInfo": info}
             listed = self.client.request("tools/list", meta=meta).result
             called = self.client.call("add", {"a": 1, "b": 2}, meta=meta).result
@@ -86,7 +95,9 @@ class Envelope(Interaction):
 class Capabilities(Interaction):
     """What the client declared, and nothing more."""
 
-    @holds("basic.index/meta.8", "basic.index/meta.9", "basic.index/meta.10", "basic.patterns.mrtr/declared.1")
+    @holds(
+        "basic.index/meta.8", "basic.index/meta.9", "basic.index/meta.10", "basic.patterns.mrtr/declared.1"
+    )
     def test_undeclared_capabilities_are_named(self) -> None:
         cases: tuple[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]], ...] = (
             ("register", {}, {}, {"elicitation": {}}),
@@ -140,7 +151,10 @@ class OfTheServer(Interaction):
             self.client.request("prompts/get", {"name": "review", "arguments": {"code": "x"}}),
             self.client.request(
                 "completion/complete",
-                {"ref": {"type": "ref/prompt", "name": "review"}, "argument": {"name": "language", "value": "p"}},
+                {
+                    "ref": {"type": "ref/prompt", "name": "review"},
+                    "argument": {"name": "language", "value": "p"},
+                },
             ),
         ]
         for one in sent:

@@ -76,7 +76,18 @@ class Pagination(Interaction):
     def test_invalid_cursors(self) -> None:
         good = self.client.request("tools/list").result["nextCursor"]
         other = self.client.request("prompts/list").result["nextCursor"]
-        for cursor in ("", "x", "t3", good[:-1], good + "A", good.swapcase(), other, "A" * 10_000, "\u0000", "🦊"):
+        for cursor in (
+            "",
+            "x",
+            "t3",
+            good[:-1],
+            good + "A",
+            good.swapcase(),
+            other,
+            "A" * 10_000,
+            "\u0000",
+            "🦊",
+        ):
             self.refused(self.client.request("tools/list", {"cursor": cursor}), -32602, 200)
         for cursor in (5, None, [good], {"cursor": good}):
             sent = self.client.request("tools/list", {"cursor": cursor}, valid=False)

@@ -76,4 +76,6 @@ class Progress(Interaction):
         }
         second = self.client.call("stagger", params=params, capabilities=can, meta={"progressToken": "b"})
         self.assertEqual(second.text, "done")
-        self.assertEqual([(one["progressToken"], one["progress"]) for one in second.noted("progress")], [("b", 6)])
+        self.assertEqual(
+            [(one["progressToken"], one["progress"]) for one in second.noted("progress")], [("b", 6)]
+        )

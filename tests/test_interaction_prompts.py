@@ -18,14 +18,18 @@ class Prompts(Interaction):
     @holds("server.prompts/list.1", "server.prompts/list.2")
     def test_the_same_list_for_everybody(self) -> None:
         first = self.client.request("prompts/list").result
-        self.assertEqual([one["name"] for one in first["prompts"]], ["gallery", "hopeless", "interview", "review"])
+        self.assertEqual(
+            [one["name"] for one in first["prompts"]], ["gallery", "hopeless", "interview", "review"]
+        )
         self.assertEqual(
             [(one["name"], one["required"]) for one in first["prompts"][3]["arguments"]],
             [("code", True), ("language", False)],
         )
         self.get("review", code="x")
         self.assertEqual(self.client.request("prompts/list").result, first)
-        self.assertEqual(self.client.another().request("prompts/list", capabilities={"roots": {}}).result, first)
+        self.assertEqual(
+            self.client.another().request("prompts/list", capabilities={"roots": {}}).result, first
+        )
 
     @holds("server.prompts/changed.1")
     def test_the_list_changes(self) -> None:

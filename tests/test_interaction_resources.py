@@ -54,7 +54,13 @@ class Reading(Interaction):
 
     @holds("server.resources/errors.1", "server.resources/errors.3")
     def test_what_does_not_exist(self) -> None:
-        for uri in ("config://nowhere", "user://nobody/profile", "file:///etc/passwd", "CONFIG://settings", "config://settings/"):
+        for uri in (
+            "config://nowhere",
+            "user://nobody/profile",
+            "file:///etc/passwd",
+            "CONFIG://settings",
+            "config://settings/",
+        ):
             error = self.refused(self.client.request("resources/read", {"uri": uri}), -32602, 200)
             self.assertEqual(error["data"], {"uri": uri})
 
@@ -97,7 +103,9 @@ class Reading(Interaction):
         ):  # fmt: skip
             sent = self.client.request("resources/read", {"uri": uri}, valid=False)
             # What is too long for a header never gets as far as the name.
-            self.assertEqual(sent.code if sent.responses else sent.http.status, 431 if not sent.responses else -32602)
+            self.assertEqual(
+                sent.code if sent.responses else sent.http.status, 431 if not sent.responses else -32602
+            )
         self.assertEqual(self.stage.seen, [])
         for params in ({}, {"uri": 5}, {"uri": None}, {"uri": ["a:b"]}):
             self.assertIn(self.client.request("resources/read", params, valid=False).code, (-32602, -32020))

@@ -77,7 +77,12 @@ class Refused(Interaction):
 
     @holds("basic.index/references.3")
     def test_external_references(self) -> None:
-        for target in ("https://example.com/schema.json", "file:///etc/hostname", "other.json#/a", "#/$defs/none"):
+        for target in (
+            "https://example.com/schema.json",
+            "file:///etc/hostname",
+            "other.json#/a",
+            "#/$defs/none",
+        ):
             with self.assertRaises(InvalidSchema):
                 offer({"properties": {"a": {"$ref": target}}})
         provider = offer({"properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"type": "integer"}}})

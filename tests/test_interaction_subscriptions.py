@@ -40,7 +40,9 @@ class Subscriptions(Interaction):
             ({"resourceSubscriptions": [PROFILE]}, ["resources/updated"]),
             ({"resourceSubscriptions": []}, []),
         )
-        listening = [(self.listen(client=self.client.another(), **wanted), methods) for wanted, methods in cases]
+        listening = [
+            (self.listen(client=self.client.another(), **wanted), methods) for wanted, methods in cases
+        ]
         self.change_everything()
         for sent, methods in listening:
             found = [one["method"].removeprefix("notifications/") for one in sent.messages]

@@ -159,13 +159,16 @@ class Calls(Interaction):
         self.assertEqual(sent.code, -32603)
         self.assertNotIn("celsius", json.dumps(sent.response))
 
-    @holds("server.tools/embedded.1")
     def test_content(self) -> None:
         blocks = self.client.call("media").result["content"]
-        self.assertEqual([one["type"] for one in blocks], ["text", "image", "audio", "resource", "resource_link"])
+        self.assertEqual(
+            [one["type"] for one in blocks], ["text", "image", "audio", "resource", "resource_link"]
+        )
         uri = blocks[3]["resource"]["uri"]
         self.assertIn("resources", self.client.request("server/discover").result["capabilities"])
-        self.assertEqual(self.client.request("resources/read", {"uri": uri}).result["contents"][0]["text"], "{}")
+        self.assertEqual(
+            self.client.request("resources/read", {"uri": uri}).result["contents"][0]["text"], "{}"
+        )
 
     @holds("server.tools/errors.1")
     def test_protocol_errors(self) -> None:
@@ -306,7 +309,12 @@ class Mirrored(Interaction):
         self.refused_header("")
         for header in ("a b", "a:b", "a/b", "(a)", "ä", "a\r\nX: y", "\x00", "\x7f", "a\t", 5, None, ["a"]):
             self.refused_header(header)
-        self.assertEqual(self.offer({"properties": {"a": {"type": "string", "x-mcp-header": "!#$%&'*+-.^_`|~9Az"}}}).keys(), {"a"})
+        self.assertEqual(
+            self.offer(
+                {"properties": {"a": {"type": "string", "x-mcp-header": "!#$%&'*+-.^_`|~9Az"}}}
+            ).keys(),
+            {"a"},
+        )
 
     @holds("basic.transports.streamable-http/x-mcp-header.4")
     def test_unique_whatever_the_case(self) -> None:

@@ -14,8 +14,14 @@ class Negotiation(Interaction):
     @holds("basic.versioning/negotiation.1", "basic.transports.streamable-http/version.2")
     def test_unsupported_versions(self) -> None:
         for version in (*HANDSHAKE, "2026-07-29", "1900-01-01", "", "draft", "2026-07-28 "):
-            for method, params in (("server/discover", {}), ("tools/call", {"name": "echo"}), ("no/such", {})):
-                sent = self.client.request(method, params, meta={PREFIX + "protocolVersion": version}, valid=False)
+            for method, params in (
+                ("server/discover", {}),
+                ("tools/call", {"name": "echo"}),
+                ("no/such", {}),
+            ):
+                sent = self.client.request(
+                    method, params, meta={PREFIX + "protocolVersion": version}, valid=False
+                )
                 if self.client.on_http and version != version.strip():
                     self.refused(sent, -32020, 400)  # a header cannot say it, so it differs
                     continue
@@ -44,11 +50,17 @@ class Negotiation(Interaction):
 
     @holds("basic.versioning/extensions.2")
     def test_extensions_of_the_client_change_nothing(self) -> None:
-        extensions = {"io.modelcontextprotocol/tasks": {}, "io.modelcontextprotocol/ui": {"mimeTypes": ["text/html"]}}
+        extensions = {
+            "io.modelcontextprotocol/tasks": {},
+            "io.modelcontextprotocol/ui": {"mimeTypes": ["text/html"]},
+        }
         plain = self.client.call("add", {"a": 1, "b": 2}).result
         extended = self.client.call("add", {"a": 1, "b": 2}, capabilities={"extensions": extensions}).result
         self.assertEqual(plain, extended)
-        self.assertEqual(self.client.request("tasks/get", {"taskId": "1"}, capabilities={"extensions": extensions}).code, -32601)
+        self.assertEqual(
+            self.client.request("tasks/get", {"taskId": "1"}, capabilities={"extensions": extensions}).code,
+            -32601,
+        )
 
 
 @everywhere
@@ -58,7 +70,11 @@ class Handshake(Interaction):
     @holds("basic.versioning/handshake.1")
     def test_initialize(self) -> None:
         for version in HANDSHAKE:
-            params = {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "old", "version": "1"}}
+            params = {
+                "protocolVersion": version,
+                "capabilities": {},
+                "clientInfo": {"name": "old", "version": "1"},
+            }
             message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
             headers = {"MCP-Protocol-Version": None, "Mcp-Method": None}
             error = self.client.send(message, headers=headers).error
@@ -68,7 +84,10 @@ class Handshake(Interaction):
     @holds("basic.versioning/negotiation.1")
     def test_other_handshake_messages(self) -> None:
         """They are told what is missing, and run nothing."""
-        for method, params in (("tools/call", {"name": "echo", "arguments": {"text": "x"}}), ("tools/list", {})):
+        for method, params in (
+            ("tools/call", {"name": "echo", "arguments": {"text": "x"}}),
+            ("tools/list", {}),
+        ):
             message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
             self.refused(self.client.send(message), -32602, 400)
         self.assertEqual(self.stage.seen, [])
@@ -87,7 +106,11 @@ class Declared(Interaction):
         ref = {"type": "ref/prompt", "name": "p"}
         methods = {
             "tools": (("tools/list", {}), ("tools/call", {"name": "t"})),
-            "resources": (("resources/list", {}), ("resources/templates/list", {}), ("resources/read", {"uri": "a:b"})),
+            "resources": (
+                ("resources/list", {}),
+                ("resources/templates/list", {}),
+                ("resources/read", {"uri": "a:b"}),
+            ),
             "prompts": (("prompts/list", {}), ("prompts/get", {"name": "p"})),
             "completions": (("completion/complete", {"ref": ref, "argument": {"name": "a", "value": ""}}),),
         }
@@ -127,10 +150,20 @@ class Declared(Interaction):
     @holds("server.utilities.logging/capability.1")
     def test_logging_is_declared_by_who_may_log(self) -> None:
         self.assertIn("logging", self.client.request("server/discover").result["capabilities"])
-        self.assertEqual(len(self.client.call("talk", meta={PREFIX + "logLevel": "debug"}).noted("message")), 8)
+        self.assertEqual(
+            len(self.client.call("talk", meta={PREFIX + "logLevel": "debug"}).noted("message")), 8
+        )
 
     @holds("basic.transports.streamable-http/version.3")
     def test_unknown_methods(self) -> None:
-        for method in ("ping", "logging/setLevel", "resources/subscribe", "sampling/createMessage", "", "x" * 5000, "tools/Call"):
+        for method in (
+            "ping",
+            "logging/setLevel",
+            "resources/subscribe",
+            "sampling/createMessage",
+            "",
+            "x" * 5000,
+            "tools/Call",
+        ):
             error = self.refused(self.client.request(method), -32601, 404)
             self.assertLess(len(error["message"]), 300)

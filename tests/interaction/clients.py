@@ -1,4 +1,4 @@
-"""One client for each transport, alike to a test: in memory, over lines, over HTTP; each on a clock that the test turns.
+"""One client for each transport, alike to a test: in memory, over lines, over HTTP; all on a clock that it turns.
 
 Every message sent and received is validated by the published schema; see `tests.interaction.published`.
 """
@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.testing import MemoryReactorClock
 
 from erlmcp.interfaces import IBackend
@@ -22,7 +23,6 @@ VERSION = "2026-07-28"
 PREFIX = "io.modelcontextprotocol/"
 INFO = {"name": "interaction", "version": "1"}
 NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-REFERENCE = "tests.interaction.stage"
 
 Json = dict[str, Any]
 
@@ -50,6 +50,15 @@ def header_value(text: str) -> str:
     return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
 
 
+class Reactor(MemoryReactorClock):
+    """A reactor in memory whose ports know the interface that they listen on (Twisted's say 0.0.0.0)."""
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:  # noqa: N802
+        listening = super().listenTCP(port, factory, backlog, interface)
+        listening._hostAddress = IPv4Address("TCP", interface, port)
+        return listening
+
+
 class World:
     """One server, and the clock and listeners that clients reach it by.
 
@@ -67,7 +76,7 @@ class World:
         **options: Any,
     ) -> None:
         self.house = Harness(*backends, **options)
-        self.reactor = MemoryReactorClock()
+        self.reactor = Reactor()
         self.limits = OpenLimits(**(wire or {}))
         self._options = http or {}
         self._factories: dict[str, Any] = {}
@@ -279,7 +288,7 @@ class Client:
     def check(self, message: Any) -> Json:
         """Validate a message that has come."""
         if not isinstance(message, dict):
-            raise AssertionError(f"not one message: {message!r}")
+            raise AssertionError(f"not one message: {message!r}")  # noqa: TRY004 - the server failed, not the caller
         problem = published.received_problem(message, self._methods.get(message.get("id")))
         if problem is not None:
             raise AssertionError(problem)
@@ -431,7 +440,11 @@ def request_bytes(
         "Accept": "application/json, text/event-stream",
         "Content-Length": str(len(body)),
     }
-    lines = [f"{name}: {value}".encode("latin-1") for name, value in {**usual, **fields}.items() if value is not None]
+    lines = [
+        f"{name}: {value}".encode("latin-1")
+        for name, value in {**usual, **fields}.items()
+        if value is not None
+    ]
     return b"\r\n".join([f"{method} {path} HTTP/1.1".encode(), *lines, b"", body])
 
 

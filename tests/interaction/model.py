@@ -11,7 +11,7 @@ SHOULD = "SHOULD"
 SHOULD_NOT = "SHOULD NOT"
 LEVELS = (MUST, MUST_NOT, SHOULD, SHOULD_NOT)
 
-Held = Literal["tested", "elsewhere", "author", "not-served", "later"]
+Held = Literal["tested", "elsewhere", "author", "not-served", "otherwise", "later"]
 
 
 class Requirement(msgspec.Struct, frozen=True):
@@ -25,9 +25,10 @@ class Requirement(msgspec.Struct, frozen=True):
         says: what is demanded, in our words.
         held: ``tested``: tests claim the id. ``elsewhere``: the tests named in `by` hold it. ``author``: it binds who
             writes the provider, or runs the daemon. ``not-served``: it is about something that this server does not
-            do. ``later``: it is open, and an issue of its own will close it.
+            do. ``otherwise``: it is deliberately not followed. ``later``: it is open, and an issue of its own will
+            close it.
         by: the full names of tests, for ``elsewhere``.
-        why: the reason, for ``author``, ``not-served`` and ``later``.
+        why: the reason, for all the others.
     """
 
     id: str
@@ -67,6 +68,11 @@ def author(name: str, level: str, says: str, why: str) -> Row:
 def not_served(name: str, level: str, says: str, why: str) -> Row:
     """Is about something that this server does not do."""
     return {"id": name, "level": level, "says": says, "held": "not-served", "why": why}
+
+
+def otherwise(name: str, level: str, says: str, why: str) -> Row:
+    """Deliberately not followed."""
+    return {"id": name, "level": level, "says": says, "held": "otherwise", "why": why}
 
 
 def later(name: str, level: str, says: str, why: str) -> Row:

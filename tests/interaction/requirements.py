@@ -28,7 +28,9 @@ OUT_OF_SCOPE = {
 }
 
 #: requirements on clients alone stand in no row; these pages hold many
-CLIENT_SIDE = "What binds clients alone is left out: it belongs to the table of `erlmcp.client`, which is not there yet."
+CLIENT_SIDE = (
+    "What binds clients alone is left out: it belongs to the table of a client, which is not there yet."
+)
 
 TABLE: tuple[Requirement, ...] = (
     *table_basic.TABLE,

@@ -215,7 +215,9 @@ class Stage:
         @provider.tool
         async def visit(ctx: Context) -> str:
             """Send the user to a page."""
-            return (await ctx.elicit_url("Enter your key there.", "https://example.com/key?e=1", key="page")).action
+            return (
+                await ctx.elicit_url("Enter your key there.", "https://example.com/key?e=1", key="page")
+            ).action
 
         @provider.tool
         async def compose(ctx: Context, with_tools: bool = False) -> str:

@@ -22,7 +22,9 @@ INDEX = page(
     Requests=(
         tested("requests.1", MUST, "A request has an id that is a string or an integer; another is refused."),
         tested("requests.2", MUST_NOT, "The id is not null; a null one is refused."),
-        tested("requests.3", MUST_NOT, "The id is not that of a request still unanswered; such a one is refused."),
+        tested(
+            "requests.3", MUST_NOT, "The id is not that of a request still unanswered; such a one is refused."
+        ),
     ),
     Result__Responses=(
         tested("results.1", MUST, "A result response has the id of its request."),
@@ -30,7 +32,11 @@ INDEX = page(
         tested("results.3", MUST, "A result says its resultType."),
     ),
     ResultType=(
-        tested("result-types.1", MUST, "Only the core's result types are sent, as no extension that adds one is advertised."),
+        tested(
+            "result-types.1",
+            MUST,
+            "Only the core's result types are sent, as no extension that adds one is advertised.",
+        ),
     ),
     Error__Responses=(
         tested("errors.1", MUST, "An error response has the id of its request, if that could be read."),
@@ -40,7 +46,9 @@ INDEX = page(
     Error__Codes=(
         tested("codes.1", MUST_NOT, "No new code is allocated between -32019 and -32000."),
         tested("codes.2", SHOULD_NOT, "No code between -32019 and -32000 is used at all."),
-        tested("codes.3", MUST_NOT, "Between -32099 and -32020 only codes that the revision defines are emitted."),
+        tested(
+            "codes.3", MUST_NOT, "Between -32099 and -32020 only codes that the revision defines are emitted."
+        ),
         tested("codes.4", MUST, "The codes that it defines are used with their meanings alone."),
         tested("codes.5", MUST_NOT, "Codes of earlier revisions, such as -32002, are not emitted."),
         tested("codes.6", SHOULD, "Codes for other purposes lie outside of -32768 to -32000."),
@@ -59,7 +67,11 @@ INDEX = page(
         tested("stateless.1", MUST_NOT, "Nothing is taken over from earlier requests on a connection."),
         tested("stateless.2", SHOULD, "Requests of several tasks or conversations are served side by side."),
         tested("stateless.3", SHOULD_NOT, "Related requests need not come on the same connection."),
-        tested("stateless.4", MUST, "State over several requests is named by an identifier that each request carries."),
+        tested(
+            "stateless.4",
+            MUST,
+            "State over several requests is named by an identifier that each request carries.",
+        ),
     ),
     Auth=(
         later(
@@ -76,7 +88,7 @@ INDEX = page(
         elsewhere(
             "dialects.2",
             SHOULD,
-            "The further dialects that are supported are documented: the table of requirements lists them.",
+            "The further dialects that are supported are documented.",
             "test_interaction_table.Document.test_names_the_dialects",
         ),
     ),
@@ -92,7 +104,11 @@ INDEX = page(
         ),
     ),
     Schema__Validation=(
-        tested("valid-schemas.1", MUST, "Schemas that are offered are valid in their dialect; others are refused at registration."),
+        tested(
+            "valid-schemas.1",
+            MUST,
+            "Schemas that are offered are valid in their dialect; others are refused at registration.",
+        ),
     ),
     **{
         "`$ref` Resolution": (
@@ -109,13 +125,19 @@ INDEX = page(
                 "A mode that fetches schemas is off by default, and guarded.",
                 "There is no such mode.",
             ),
-            tested("references.3", SHOULD, "A schema with an external $ref is refused, not taken as permissive."),
+            tested(
+                "references.3", SHOULD, "A schema with an external $ref is refused, not taken as permissive."
+            ),
         ),
         "Composition-Keyword Resource Use": (
             tested("bounds.1", SHOULD, "Schemas are bounded in depth and in the number of their parts."),
         ),
         "`_meta`": (
-            tested("meta.1", MUST_NOT, "Nothing is assumed about values at reserved keys: unknown ones are left alone."),
+            tested(
+                "meta.1",
+                MUST_NOT,
+                "Nothing is assumed about values at reserved keys: unknown ones are left alone.",
+            ),
             tested("meta.2", MUST, "Prefixes of keys that are sent are dot-separated labels and a slash."),
             tested("meta.3", MUST, "Labels begin with a letter and end with a letter or digit."),
             tested("meta.4", MUST, "Names in keys begin and end with a letter or digit."),
@@ -128,7 +150,11 @@ INDEX = page(
             tested("meta.6", MUST, "A request that lacks a required field is refused with -32602."),
             tested("meta.7", MUST, "On HTTP that has status 400."),
             tested("meta.8", MUST_NOT, "Capabilities that the client did not declare are not relied on."),
-            tested("meta.9", MUST, "A request that needs an undeclared capability gets -32021 with data.requiredCapabilities."),
+            tested(
+                "meta.9",
+                MUST,
+                "A request that needs an undeclared capability gets -32021 with data.requiredCapabilities.",
+            ),
             tested("meta.10", MUST, "On HTTP that has status 400."),
             tested("meta.11", SHOULD, "Every result says the server's name and version in _meta."),
             tested("meta.12", SHOULD_NOT, "What a client says of itself changes no behaviour."),
@@ -155,17 +181,29 @@ INDEX = page(
 VERSIONING = page(
     "basic/versioning",
     Protocol__Version__Negotiation=(
-        tested("negotiation.1", MUST, "A version that is not served gets -32022, which lists those that are."),
+        tested(
+            "negotiation.1", MUST, "A version that is not served gets -32022, which lists those that are."
+        ),
         tested("negotiation.2", MUST, "server/discover is there."),
     ),
     Extension__Negotiation=(
-        tested("extensions.1", MUST, "Identifiers of advertised extensions have a prefix and are well formed; none is advertised yet."),
+        tested(
+            "extensions.1",
+            MUST,
+            "Identifiers of advertised extensions have a prefix and are well formed; none is advertised yet.",
+        ),
         tested("extensions.2", MUST, "A client's extension that is not supported here changes nothing."),
-        not_served("extensions.3", SHOULD, "Extensions document their fallback.", "No extension is served yet."),
+        not_served(
+            "extensions.3", SHOULD, "Extensions document their fallback.", "No extension is served yet."
+        ),
     ),
     **{
         "Backward Compatibility with Initialization-Based Versions": (
-            tested("handshake.1", SHOULD, "The error to an initialize names the supported versions, on any transport."),
+            tested(
+                "handshake.1",
+                SHOULD,
+                "The error to an initialize names the supported versions, on any transport.",
+            ),
         ),
     },
 )

@@ -3,18 +3,25 @@
 from tests.interaction.model import MUST, MUST_NOT, SHOULD, SHOULD_NOT, author, page, tested
 
 CONTENT = "The handler writes the question; the server cannot know what is sensitive in it."
-OUT_OF_BAND = "What happens behind the URL is the author's: the server passes the URL on and learns of consent alone."
+OUT_OF_BAND = (
+    "What happens behind the URL is the author's: the server passes the URL on and learns of consent alone."
+)
 
 ELICITATION = page(
     "client/elicitation",
     User__Interaction__Model=(
         author("sensitive.1", MUST_NOT, "Forms do not ask for secrets.", CONTENT),
-        author("sensitive.2", MUST, "Secrets are asked for by URL.", f"{CONTENT} Context.elicit_url is there for it."),
+        author(
+            "sensitive.2",
+            MUST,
+            "Secrets are asked for by URL.",
+            f"{CONTENT} Context.elicit_url is there for it.",
+        ),
     ),
-    Capabilities=(
-        tested("modes.1", MUST_NOT, "A mode that the client does not support is not used."),
+    Capabilities=(tested("modes.1", MUST_NOT, "A mode that the client does not support is not used."),),
+    Elicitation__Requests=(
+        tested("requests.1", MUST, "Every elicitation has its message, and a mode that fits."),
     ),
-    Elicitation__Requests=(tested("requests.1", MUST, "Every elicitation has its message, and a mode that fits."),),
     Form__Mode__Elicitation__Requests=(
         tested("forms.1", MUST, "A form says mode form or none, and has a requestedSchema."),
     ),
@@ -33,7 +40,9 @@ ELICITATION = page(
         ),
     ),
     URL__Mode__Elicitation__for__OAuth__Flows=(
-        author("oauth.1", MUST_NOT, "URL elicitation does not authorize users of the server itself.", OUT_OF_BAND),
+        author(
+            "oauth.1", MUST_NOT, "URL elicitation does not authorize users of the server itself.", OUT_OF_BAND
+        ),
     ),
     Understanding__the__Distinction=(
         author("oauth.2", MUST_NOT, "Third-party credentials do not pass through the client.", OUT_OF_BAND),
@@ -77,10 +86,17 @@ SAMPLING = page(
         tested("context.2", SHOULD_NOT, "It is not used with clients without sampling.context."),
     ),
     Tool__Result__Messages=(
-        author("results.1", MUST, "A message with tool results has nothing else.", "The author writes the messages."),
+        author(
+            "results.1",
+            MUST,
+            "A message with tool results has nothing else.",
+            "The author writes the messages.",
+        ),
     ),
     Tool__Use__and__Result__Balance=(
-        author("results.2", MUST, "Each tool use is followed by its result.", "The author writes the messages."),
+        author(
+            "results.2", MUST, "Each tool use is followed by its result.", "The author writes the messages."
+        ),
     ),
     Messages=(
         tested("messages.1", MUST, "Sampling messages have a role and content."),
@@ -88,8 +104,15 @@ SAMPLING = page(
     ),
     Security__Considerations=(
         tested("security.1", SHOULD, "What the client's model wrote is validated."),
-        author("security.2", MUST, "Sensitive data is handled with care.", "What is sampled is the author's."),
-        author("security.3", MUST, "Tool uses that end a sampling get their results.", "The author writes the loop."),
+        author(
+            "security.2", MUST, "Sensitive data is handled with care.", "What is sampled is the author's."
+        ),
+        author(
+            "security.3",
+            MUST,
+            "Tool uses that end a sampling get their results.",
+            "The author writes the loop.",
+        ),
         author("security.4", SHOULD, "Tool loops are limited.", "The author writes the loop."),
     ),
 )
@@ -98,7 +121,9 @@ ROOTS = page(
     "client/roots",
     Security__Considerations=(
         tested("roots.1", SHOULD, "Roots that are no longer there are met: each call asks anew."),
-        author("roots.2", SHOULD, "Work stays within the roots, and paths are checked.", "Handlers do the work."),
+        author(
+            "roots.2", SHOULD, "Work stays within the roots, and paths are checked.", "Handlers do the work."
+        ),
     ),
     Implementation__Guidelines=(
         tested("roots.3", SHOULD, "The roots capability is checked before they are asked for."),

@@ -28,8 +28,12 @@ PROGRESS = page(
 CANCELLATION = page(
     "basic/patterns/cancellation",
     introduction=(
-        tested("server.1", MUST, "A subscription that the server ends is told so by notifications/cancelled (on streams: "
-               "the schema has it so, and on HTTP the stream itself ends)."),
+        tested(
+            "server.1",
+            MUST,
+            "A subscription that the server ends is told so by notifications/cancelled (on streams: "
+            "the schema has it so, and on HTTP the stream itself ends).",
+        ),
         tested("server.2", MUST_NOT, "The server sends notifications/cancelled for nothing else."),
     ),
     **{
@@ -52,12 +56,8 @@ CANCELLATION = page(
         tested("behaviour.3", SHOULD, "What a cancelled request held is freed."),
         tested("behaviour.4", SHOULD, "A cancelled request gets no response."),
     ),
-    Timing__Considerations=(
-        tested("timing.1", MUST, "A cancellation that comes too late does no harm."),
-    ),
-    Implementation__Notes=(
-        tested("notes.1", SHOULD, "The reason of a cancellation is logged."),
-    ),
+    Timing__Considerations=(tested("timing.1", MUST, "A cancellation that comes too late does no harm."),),
+    Implementation__Notes=(tested("notes.1", SHOULD, "The reason of a cancellation is logged."),),
     Error__Handling=(
         tested("errors.1", SHOULD, "The cancellation of an unknown request is ignored."),
         tested("errors.2", SHOULD, "The cancellation of an answered request is ignored."),
@@ -71,14 +71,24 @@ SUBSCRIPTIONS = page(
         tested("opening.1", MUST_NOT, "No kind of notification is sent that the client did not ask for."),
     ),
     Acknowledgment=(
-        tested("acknowledgment.1", MUST, "The acknowledgment is the first message with the subscription's id."),
+        tested(
+            "acknowledgment.1", MUST, "The acknowledgment is the first message with the subscription's id."
+        ),
         tested("acknowledgment.2", MUST_NOT, "No notification of a subscription precedes it."),
     ),
     Cancellation=(
-        tested("ending.1", SHOULD, "A subscription that the server ends gets its response, then the stream closes."),
+        tested(
+            "ending.1",
+            SHOULD,
+            "A subscription that the server ends gets its response, then the stream closes.",
+        ),
     ),
     Graceful__Closure=(
-        tested("closure.1", SHOULD, "That response says that it is complete, with the subscription's id in _meta."),
+        tested(
+            "closure.1",
+            SHOULD,
+            "That response says that it is complete, with the subscription's id in _meta.",
+        ),
     ),
 )
 
@@ -88,7 +98,9 @@ MRTR = page(
         tested("only.1", MUST, "Questions to the client are asked as input requests, in no other way."),
     ),
     Supported__Requests=(
-        tested("supported.1", MUST_NOT, "Input is asked for on tools/call, prompts/get and resources/read alone."),
+        tested(
+            "supported.1", MUST_NOT, "Input is asked for on tools/call, prompts/get and resources/read alone."
+        ),
     ),
     **{
         "Server Requirements (Basic Workflow)": (
@@ -112,9 +124,7 @@ MRTR = page(
         tested("responses.3", SHOULD, "Unexpected ones are ignored."),
         tested("responses.4", SHOULD, "Missing ones are asked for again."),
     ),
-    Security__Considerations=(
-        tested("security.1", MUST, "State is verified before it is used."),
-    ),
+    Security__Considerations=(tested("security.1", MUST, "State is verified before it is used."),),
 )
 
 TABLE = (*INDEX, *PROGRESS, *CANCELLATION, *SUBSCRIPTIONS, *MRTR)

@@ -8,14 +8,14 @@ from tests.interaction.model import (
     author,
     elsewhere,
     later,
-    not_served,
+    otherwise,
     page,
     tested,
 )
 
 RATE = (
     "The rate gate stands in its place in the pipeline and lets through until the governor's issue. What runs at once "
-    "is bounded by the admission gate (tests.test_governor_admit)."
+    "is bounded by the admission gate (tests.test_governor_gates)."
 )
 
 DISCOVER = page(
@@ -35,20 +35,28 @@ TOOLS = page(
     List__Changed__Notification=(
         tested("changed.1", SHOULD, "A changed list is told to those who asked for it."),
     ),
-    Tool=(
-        tested("schema.1", MUST, "inputSchema is a JSON Schema object."),
-    ),
+    Tool=(tested("schema.1", MUST, "inputSchema is a JSON Schema object."),),
     Tool__Names=(
         tested("names.1", SHOULD, "Names have 1 to 128 characters; others are refused at registration."),
         tested("names.2", SHOULD, "Names are told apart by case."),
-        tested("names.3", SHOULD, "Names are made of ASCII letters, digits, '_', '-' and '.'; others are refused at registration."),
+        tested(
+            "names.3",
+            SHOULD,
+            "Names are made of ASCII letters, digits, '_', '-' and '.'; others are refused at registration.",
+        ),
         tested("names.4", SHOULD_NOT, "Names have no spaces, commas or other characters."),
         tested("names.5", SHOULD, "Names are unique in a server."),
-        tested("names.6", SHOULD, "Where two providers offer the same name, it is told, and does not win in silence."),
+        tested(
+            "names.6",
+            SHOULD,
+            "Where two providers offer the same name, it is told, and does not win in silence.",
+        ),
     ),
     **{
         "x-mcp-header": (
-            tested("header.1", MUST, "What the transport's page says of x-mcp-header is held at registration."),
+            tested(
+                "header.1", MUST, "What the transport's page says of x-mcp-header is held at registration."
+            ),
             author(
                 "header.2",
                 SHOULD_NOT,
@@ -58,23 +66,36 @@ TOOLS = page(
         ),
     },
     Embedded__Resources=(
-        tested("embedded.1", SHOULD, "A server whose tools embed resources can declare the resources capability."),
+        author(
+            "embedded.1",
+            SHOULD,
+            "A server whose tools embed resources has the resources capability.",
+            "Who embeds resources offers them as resources too; the capability is then declared.",
+        ),
     ),
-    Structured__Content=(
-        tested("structured.1", SHOULD, "Structured content is also there as text."),
-    ),
+    Structured__Content=(tested("structured.1", SHOULD, "Structured content is also there as text."),),
     Output__Schema=(
         tested("output.1", MUST, "Structured content matches the output schema; what does not is not sent."),
     ),
     Error__Handling=(
-        tested("errors.1", MUST, "Unknown tools and malformed requests are protocol errors; wrong arguments and a "
-               "tool's own failures are results with isError."),
+        tested(
+            "errors.1",
+            MUST,
+            "Unknown tools and malformed requests are protocol errors; wrong arguments and a "
+            "tool's own failures are results with isError.",
+        ),
     ),
     Security__Considerations=(
         tested("security.1", MUST, "All tool inputs are validated."),
-        tested("security.2", MUST, "Access is controlled: what a caller may not use it neither sees nor reaches."),
+        tested(
+            "security.2", MUST, "Access is controlled: what a caller may not use it neither sees nor reaches."
+        ),
         later("security.3", MUST, "Tool calls are rate limited.", RATE),
-        tested("security.4", MUST, "Tool outputs are cleaned: internal errors tell nothing, and results are bounded."),
+        tested(
+            "security.4",
+            MUST,
+            "Tool outputs are cleaned: internal errors tell nothing, and results are bounded.",
+        ),
     ),
 )
 
@@ -99,7 +120,9 @@ RESOURCES = page(
         ),
     },
     Custom__URI__Schemes=(
-        tested("schemes.1", MUST, "URIs have a scheme as RFC 3986 has it; others are refused at registration."),
+        tested(
+            "schemes.1", MUST, "URIs have a scheme as RFC 3986 has it; others are refused at registration."
+        ),
     ),
     Error__Handling=(
         tested("errors.1", MUST, "A resource that does not exist gets -32602."),
@@ -143,18 +166,20 @@ PROMPTS = page(
     ),
     Implementation__Considerations=(
         tested("arguments.1", SHOULD, "Arguments are validated before a prompt is built."),
-        tested("capability.2", SHOULD, "Undeclared capabilities are respected: prompts that ask find out first."),
+        tested(
+            "capability.2", SHOULD, "Undeclared capabilities are respected: prompts that ask find out first."
+        ),
     ),
-    Security=(
-        tested("security.1", MUST, "Prompt inputs and outputs are validated."),
-    ),
+    Security=(tested("security.1", MUST, "Prompt inputs and outputs are validated."),),
 )
 
 SCHEMA = page(
     "schema",
     Error=(tested("error.1", SHOULD, "An error's message is one concise sentence."),),
     CallToolResult=(
-        tested("tool-errors.1", SHOULD, "Errors that a tool comes to are in its result, not protocol errors."),
+        tested(
+            "tool-errors.1", SHOULD, "Errors that a tool comes to are in its result, not protocol errors."
+        ),
     ),
     ClientCapabilities=(
         tested("capabilities.1", MUST_NOT, "Capabilities are not inferred from earlier requests."),
@@ -178,12 +203,12 @@ GUIDELINES = page(
 DEPRECATED = page(
     "deprecated",
     introduction=(
-        not_served(
+        otherwise(
             "new.1",
             SHOULD_NOT,
             "New implementations do not adopt deprecated features: roots, sampling, logging, HTTP+SSE.",
-            "Deliberately otherwise, but for HTTP+SSE: clients of this revision still use them, and the conformance "
-            "suite demands them. Their docstrings call them deprecated.",
+            "All but HTTP+SSE are adopted: clients of this revision still use them, and the conformance suite demands "
+            "them. Docstrings call sampling and roots deprecated.",
         ),
     ),
 )

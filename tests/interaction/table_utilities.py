@@ -6,11 +6,19 @@ from tests.interaction.table_server import RATE
 CACHING = page(
     "server/utilities/caching",
     Cacheable__Results=(
-        tested("hints.1", MUST, "Complete results of server/discover, the lists and resources/read have ttlMs and cacheScope; "
-               "interim ones have not."),
+        tested(
+            "hints.1",
+            MUST,
+            "Complete results of server/discover, the lists and resources/read have ttlMs and cacheScope; "
+            "interim ones have not.",
+        ),
     ),
     Cache__Key=(
-        tested("retries.1", MUST_NOT, "What a retry with inputs came to is not to be cached: it says 0 and private."),
+        tested(
+            "retries.1",
+            MUST_NOT,
+            "What a retry with inputs came to is not to be cached: it says 0 and private.",
+        ),
     ),
     **{
         "Time-to-Live (TTL) Field": (tested("ttl.1", MUST, "ttlMs is at least 0."),),
@@ -31,15 +39,22 @@ LOGGING = page(
     **{
         "Per-request log level": (
             tested("level.1", MUST_NOT, "Nothing is logged to a request without a log level."),
-            tested("level.2", MUST_NOT, "Log messages go on the stream of their own request, and on no subscription."),
+            tested(
+                "level.2",
+                MUST_NOT,
+                "Log messages go on the stream of their own request, and on no subscription.",
+            ),
         ),
     },
-    Error__Handling=(
-        tested("errors.1", SHOULD, "An unknown log level gets -32602."),
-    ),
+    Error__Handling=(tested("errors.1", SHOULD, "An unknown log level gets -32602."),),
     Implementation__Considerations=(
         tested("rate.1", SHOULD, "A flood of log messages is held back."),
-        author("context.1", SHOULD, "Data has the context; logger names are consistent.", "Handlers write the messages."),
+        author(
+            "context.1",
+            SHOULD,
+            "Data has the context; logger names are consistent.",
+            "Handlers write the messages.",
+        ),
     ),
     Security=(
         author(
@@ -72,7 +87,12 @@ COMPLETION = page(
         tested("errors.4", SHOULD, "An internal error gets -32603."),
     ),
     Implementation__Considerations=(
-        author("order.1", SHOULD, "Suggestions are sorted by relevance, fuzzy where it fits.", "Its function sorts; the order is kept."),
+        author(
+            "order.1",
+            SHOULD,
+            "Suggestions are sorted by relevance, fuzzy where it fits.",
+            "Its function sorts; the order is kept.",
+        ),
         later("rate.1", SHOULD, "Completion is rate limited.", RATE),
         tested("inputs.1", SHOULD, "Inputs are validated."),
     ),
