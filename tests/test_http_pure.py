@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from erlmcp.interfaces import WireLimits
 from erlmcp.transports.http._answers import Refusal, Stamp, answer, connection_field, field_lines, status_line
 from erlmcp.transports.http._direct import send_at_once, sends_at_once
+from erlmcp.transports.http._familiar import FamiliarHeads
 from erlmcp.transports.http._head import ACCEPTS_BOTH, ACCEPTS_JSON, ACCEPTS_STREAM, Rules, accepted
 from erlmcp.transports.http._inflate import InflatedTooLargeError, NotGzipError, inflate
 from erlmcp.transports.http._intake import SLICE, Intake
@@ -195,7 +196,7 @@ class Pieces(SynchronousTestCase):
     )
 
     def intake(self) -> Intake:
-        return Intake(Rules(b"/mcp", Visitors(), 10_000), WireLimits())
+        return Intake(Rules(b"/mcp", Visitors(), 10_000), WireLimits(), FamiliarHeads())
 
     def test_cut_anywhere(self) -> None:
         whole = b"".join(self.REQUESTS)
@@ -226,7 +227,7 @@ class Pieces(SynchronousTestCase):
         return intake
 
     def test_stopped_in_a_body_by_length(self) -> None:
-        intake = Intake(Rules(b"/mcp", Visitors(), 10), WireLimits(message=10))
+        intake = Intake(Rules(b"/mcp", Visitors(), 10), WireLimits(message=10), FamiliarHeads())
         upgrade = post(b"a" * 20, method=b"PUT", upgrade="x", connection="upgrade")
         for i in range(len(upgrade)):
             intake.feed(upgrade[i : i + 1])

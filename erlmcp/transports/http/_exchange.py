@@ -65,11 +65,11 @@ class Exchange:
         legacy: whether the client speaks HTTP/1.0.
         bare: whether the answer has no content (to HEAD).
         cors: header lines that every answer to this request carries.
+        plain: whether the usual answer is all that it takes: HTTP/1.1 that goes on, JSON, no CORS.
     """
 
     __slots__ = (
         "_admits",
-        "_plain",
         "_wire",
         "bare",
         "begun",
@@ -81,6 +81,7 @@ class Exchange:
         "keep",
         "legacy",
         "peer",
+        "plain",
         "refusal",
         "streaming",
     )
@@ -101,7 +102,7 @@ class Exchange:
         self.cors = b""
         self._admits = ACCEPTS_BOTH
         self.begun = False
-        self._plain = keep and not legacy
+        self.plain = keep and not legacy
         self._wire: Wire | None = None
 
     @property
@@ -114,7 +115,7 @@ class Exchange:
         self._admits = admits
         self.streaming = admits & ACCEPTS_STREAM != 0
         self.cors = cors
-        self._plain = self._plain and admits & ACCEPTS_JSON != 0 and not cors
+        self.plain = self.plain and admits & ACCEPTS_JSON != 0 and not cors
 
     def attach(self, wire: Wire, peer: Peer) -> None:
         """Begin: from now on the channel's answers go to this connection."""
@@ -132,7 +133,7 @@ class Exchange:
             return
         if self.begun:
             wire.settle(self._framed(_sse.event(message)) + self._end(), close=self._closes(wire))
-        elif self._plain and status == _OK and not headers and not wire.closes:
+        elif self.plain and status == _OK and not headers and not wire.closes:
             wire.settle(b"%b%d\r\n\r\n%b" % (wire.stamp.prefix(), len(message), message), close=False)
         elif status == _OK and self._admits == ACCEPTS_STREAM:
             data = self._stream_head(wire, headers) + self._framed(_sse.event(message)) + self._end()

@@ -14,6 +14,7 @@ import httptools
 from erlmcp.interfaces import WireLimits
 from erlmcp.transports.http._answers import Refusal
 from erlmcp.transports.http._exchange import Exchange
+from erlmcp.transports.http._familiar import FamiliarHeads
 from erlmcp.transports.http._head import ACCEPTS_BOTH, NOT_ACCEPTABLE, Headers, Rules, accepted, too_large
 
 SLICE: Final = 8192
@@ -75,6 +76,7 @@ class Intake:
     Args:
         rules: what a head must satisfy.
         limits: how much may come in.
+        familiar: heads that were taken before.
 
     Attributes:
         queue: what is complete, in order.
@@ -88,9 +90,11 @@ class Intake:
     __slots__ = (
         "_body",
         "_exchange",
+        "_familiar",
         "_fed",
         "_headers",
         "_left",
+        "_met",
         "_most_body",
         "_most_fields",
         "_most_head",
@@ -109,8 +113,10 @@ class Intake:
         "wants_continue",
     )
 
-    def __init__(self, rules: Rules, limits: WireLimits) -> None:
+    def __init__(self, rules: Rules, limits: WireLimits, familiar: FamiliarHeads) -> None:
         self._rules = rules
+        self._familiar = familiar
+        self._met = b""
         self._most_fields = limits.header_count
         self._most_head = limits.headers
         self._most_body = limits.message
@@ -134,8 +140,27 @@ class Intake:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, at most `SLICE` of them. Never raises for what they say."""
+        if not (self.begun or self._left or self.stopped):
+            data = self._recognize(data)
         while data:
             data = self._feed(data)
+
+    def _recognize(self, data: bytes) -> bytes:
+        """Take whole requests with familiar heads, past the parser; gives what follows them."""
+        while data:
+            head = self._familiar.find(data)
+            if head is None:
+                self._met = data
+                break
+            size = head.size + head.length
+            if size > len(data):
+                break
+            exchange = Exchange(head.headers)
+            exchange.body = data[head.size : size]
+            self.queue.append(exchange)
+            self.completed += 1
+            data = data[size:]
+        return data
 
     def _feed(self, data: bytes) -> bytes:
         """Take bytes up to the head of a request with ``Upgrade``; gives what follows it."""
@@ -210,12 +235,16 @@ class Intake:
         exchange = self._exchange = Exchange(headers, keep=keep, legacy=version == "1.0")
         refusal = self._rules.refusal(method, target, headers, version)
         admits = accepted(headers.get(b"accept", b""))
-        if admits != ACCEPTS_BOTH or b"origin" in headers:
+        usual = admits == ACCEPTS_BOTH and b"origin" not in headers
+        if not usual:
             exchange.admit(admits, self._rules.visitors.cors(headers.get(b"origin", b"")))
             if not admits and refusal is None:
                 refusal = NOT_ACCEPTABLE
         if refusal is not None or not _SPECIAL.isdisjoint(headers):
             self._set_apart(exchange, refusal, method, headers, version)
+        elif self._met and usual and exchange.plain and b"content-length" in headers:
+            self._familiar.learn(self._met, headers, int(headers[b"content-length"]))
+        self._met = b""
         self.in_body = True
 
     def _set_apart(

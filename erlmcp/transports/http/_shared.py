@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from erlmcp.interfaces import IChannel, IConnectionLimits, WireLimits
 from erlmcp.timing import Wheel
 from erlmcp.transports.http._answers import Stamp
+from erlmcp.transports.http._familiar import FamiliarHeads
 from erlmcp.transports.http._head import Rules
 from erlmcp.transports.http._intake import Intake
 
@@ -43,6 +44,7 @@ class Shared:
     """
 
     __slots__ = (
+        "_familiar",
         "_spare",
         "_waiting",
         "channel",
@@ -78,12 +80,13 @@ class Shared:
         self.stamp = Stamp(wall)
         self.connections: dict[Connection, None] = {}
         self.draining = False
+        self._familiar = FamiliarHeads()
         self._spare: list[Intake] = []
         self._waiting: list[Deferred[None]] = []
 
     def lend(self) -> Intake:
         """An intake for a connection on which something arrives."""
-        return self._spare.pop() if self._spare else Intake(self.rules, self.wire)
+        return self._spare.pop() if self._spare else Intake(self.rules, self.wire, self._familiar)
 
     def take_back(self, intake: Intake) -> None:
         """An intake that is between two requests."""
