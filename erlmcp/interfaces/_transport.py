@@ -34,8 +34,22 @@ class IExchange(Interface):
     def reply(message: bytes, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         """Answer one message. `status` and `headers` are HTTP's (ignored elsewhere, or once a stream has begun)."""
 
-    def notify(message: bytes) -> None:
-        """Send a notification that belongs to a message not yet answered; begins a stream on HTTP."""
+    def notify(message: bytes, event: str = "") -> None:
+        """Send a message that belongs to one not yet answered; begins a stream on HTTP.
+
+        `event` is its SSE event id, for streams that can be resumed; ignored elsewhere.
+        """
+
+    def prime(event: str, retry: int) -> None:
+        """Begin an HTTP stream with an empty event that carries an id, and tell the client how long to wait before it
+        comes back for more, in milliseconds (revision 2025-11-25, basic/transports). Nothing elsewhere.
+        """
+
+    def leave() -> None:
+        """Settle a message by ending its HTTP stream without an answer: the client will come back for that.
+
+        The connection stays. Elsewhere the same as `abandon`.
+        """
 
     def accept() -> None:
         """Settle a message that gets no answer: a notification was taken (HTTP 202)."""
@@ -52,6 +66,12 @@ class IChannel(Interface):
 
     def closed(exchange: IExchange) -> None:
         """The peer is gone: cancel all that the exchange carries. Called at most once for each exchange."""
+
+    def opened(exchange: IExchange) -> None:
+        """An HTTP GET wants a stream of its own, or the rest of one (``Last-Event-ID``); settled like a message."""
+
+    def deleted(exchange: IExchange) -> None:
+        """An HTTP DELETE ends the session that its headers name; settled like a message, by `reply` without content."""
 
 
 class IConnectionLimits(Interface):
