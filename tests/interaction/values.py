@@ -89,7 +89,7 @@ class Person(pydantic.BaseModel):
 class Nested:
     point: Point
     movies: dict[str, Movie]
-    choice: Literal["a", 5, None]
+    choice: Literal["a", 5, None]  # noqa: PYI061 - a literal None is what is tested
     pets: list[Cat | Dog]
     car: Car | None = None
 
@@ -171,7 +171,7 @@ KINDS = [
         "mapping", Mapping[str, list[int]], st.dictionaries(strings, st.lists(small, max_size=2), max_size=3)
     ),
     Kind("free", dict, st.dictionaries(strings, json_values, max_size=3)),
-    Kind("literal", Literal["a", "é🦊", 1, True, None], st.sampled_from(["a", "é🦊", 1, True, None])),
+    Kind("literal", Literal["a", "é🦊", 1, True, None], st.sampled_from(["a", "é🦊", 1, True, None])),  # noqa: PYI061 - as above
     Kind("enum", Colour, st.sampled_from(list(Colour))),
     Kind("int_enum", Level, st.sampled_from(list(Level))),
     Kind("mixed_enum", Mixed, st.sampled_from(list(Mixed))),
