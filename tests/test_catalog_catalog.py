@@ -155,6 +155,25 @@ class CatalogTests(SynchronousTestCase):
             },
         )
 
+    def test_first_completion_while_running(self) -> None:
+        """Suggestions that come while running are declared from then on."""
+        provider = Provider("p")
+
+        @provider.prompt
+        async def word(a: str) -> str:
+            return a
+
+        async def suggest(value: str) -> list[str]:
+            return [value]
+
+        catalog = Catalog([provider])
+        heard: list[Change] = []
+        catalog.watch(heard.append)
+        self.assertNotIn("completions", catalog.capabilities())
+        provider.add_completion("word", "a", suggest)
+        self.assertIn("completions", catalog.capabilities())
+        self.assertEqual(heard, [Change("completions")])
+
     def test_merged_values(self) -> None:
         first = offering("first", instructions="One.", ttl=5)
         second = offering("second", instructions="Two.", ttl=3)

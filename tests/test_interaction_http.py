@@ -292,7 +292,8 @@ class ParameterHeaders(Http):
         for name, value in (
             ("Mcp-Param-Region", "us"), ("Mcp-Param-Region", "EU"), ("Mcp-Param-Region", None),
             ("Mcp-Param-Region", ""), ("Mcp-Param-Count", "43"), ("Mcp-Param-Count", "forty-two"),
-            ("Mcp-Param-Count", None), ("Mcp-Param-Count", "0x2a"), ("Mcp-Param-Count", "4_2"), ("Mcp-Param-Count", "42.5"),
+            ("Mcp-Param-Count", None), ("Mcp-Param-Count", "0x2a"), ("Mcp-Param-Count", "4_2"),
+            ("Mcp-Param-Count", "42.5"),
             ("Mcp-Param-Dry-Run", "True"), ("Mcp-Param-Dry-Run", "false"), ("Mcp-Param-Dry-Run", "1"),
             ("Mcp-Param-Dry-Run", None),
         ):  # fmt: skip

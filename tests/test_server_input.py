@@ -3,7 +3,8 @@
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.interfaces import Complete, NeedsInput, Outcome, Principal, Request
@@ -419,8 +420,10 @@ class EndsWhileParked(SynchronousTestCase):
         """Work that fails while it is parked is logged at once, and its retry gets an internal error."""
         enough: Deferred[None] = Deferred()
 
+        unanswered: list[Failure] = []
+
         async def failing(request: Request) -> Outcome:
-            Deferred.fromCoroutine(request.ask({"name": NAME}))
+            Deferred.fromCoroutine(request.ask({"name": NAME})).addErrback(unanswered.append)
             await enough
             raise RuntimeError("fell over")
 
@@ -428,6 +431,7 @@ class EndsWhileParked(SynchronousTestCase):
         first = house.call("failing", capabilities=CAN).result
         enough.callback(None)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertIsNotNone(unanswered[0].check(CancelledError))
         params = {"requestState": first["requestState"], "inputResponses": {"name": accepted(name="Ann")}}
         self.assertEqual(house.call("failing", capabilities=CAN, params=params).error["code"], -32603)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)

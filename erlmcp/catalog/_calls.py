@@ -18,6 +18,8 @@ from erlmcp.pool import QueueFull, ThreadPool
 from erlmcp.protocol import McpError, errors
 
 _log = Logger(namespace="erlmcp.catalog")
+#: what a function may raise that is not its own failure; all else, `SystemExit` too, is answered
+PASSING = (McpError, CancelledError, GeneratorExit, KeyboardInterrupt)
 
 
 class Workshop:
@@ -149,7 +151,7 @@ def failure_id(function: Function) -> str:
     return error_id
 
 
-def protocol_error(function: Function, request: Request, error: Exception) -> McpError:
+def protocol_error(function: Function, request: Request, error: BaseException) -> McpError:
     """What a prompt, a resource or a completion answers when its function raised `error`."""
     if isinstance(error, ResourceNotFound):
         return errors.resource_not_found(request.name)

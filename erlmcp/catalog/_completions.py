@@ -4,13 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import CancelledError
 
-from erlmcp.catalog._calls import Workshop, protocol_error
+from erlmcp.catalog._calls import PASSING, Workshop, protocol_error
 from erlmcp.catalog._functions import read
 from erlmcp.catalog._results import completion_fields
 from erlmcp.interfaces import Complete, Outcome, Request
-from erlmcp.protocol import McpError
 
 #: prompt name or URI template, argument name
 Key = tuple[str, str]
@@ -54,7 +52,7 @@ class Suggestions:
             arguments[self._context] = self._workshop.context(self._function, request)
         try:
             return Complete({"completion": completion_fields(await self._await(**arguments))})
-        except (McpError, CancelledError):
+        except PASSING:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
             raise protocol_error(self._function, request, error) from None

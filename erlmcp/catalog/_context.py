@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from math import isfinite
 from typing import Any, Literal, TypeVar, cast, overload
 
 from twisted.internet.defer import Deferred
@@ -10,7 +11,7 @@ from erlmcp.catalog._answers import Answer, Root, Sampled, read_answer
 from erlmcp.catalog._content import Message
 from erlmcp.catalog._forms import form
 from erlmcp.interfaces import Peer, Principal, Request
-from erlmcp.protocol import Question
+from erlmcp.protocol import LOG_LEVELS, Question
 
 T = TypeVar("T")
 Questions = dict[str, dict[str, Any]]
@@ -95,7 +96,12 @@ class Context:
             progress: grows with each call.
             total: what it grows to, if known.
             message: what is being done.
+
+        Raises:
+            ValueError: infinity or NaN, which JSON does not have.
         """
+        if not isfinite(progress) or (total is not None and not isfinite(total)):
+            raise ValueError(f"progress is a number that JSON has, not {progress!r} of {total!r}")
         conversation = self.request.conversation
         if conversation is not None:
             self._do(conversation.progress, progress, total, message)
@@ -108,7 +114,12 @@ class Context:
             level: ``debug``, ``info``, ``notice``, ``warning``, ``error``, ``critical``, ``alert`` or ``emergency``.
             data: anything that JSON can carry. No secrets, no personal data.
             logger: who says it.
+
+        Raises:
+            ValueError: there is no such level.
         """
+        if level not in LOG_LEVELS:
+            raise ValueError(f"there is no log level {level!r}; there are {', '.join(LOG_LEVELS)}")
         conversation = self.request.conversation
         if conversation is not None:
             self._do(conversation.log, level, data, logger)

@@ -10,6 +10,7 @@ from zope.interface import implementer
 from erlmcp.catalog._catalog import Catalog
 from erlmcp.catalog._errors import InvalidArguments
 from erlmcp.interfaces import Complete, IGate, Outcome, Request, ToolDefinition
+from erlmcp.jsonrpc import MalformedMessage, decode_payload
 from erlmcp.protocol import check_parameter_headers, errors
 
 _log = Logger(namespace="erlmcp.catalog")
@@ -60,10 +61,7 @@ class ValidateGate:
             raise errors.unknown_tool(request.name)
         request.backend, target = found
         request.target = target
-        raw = request.params.arguments
-        arguments = {} if raw is _UNSET else _decode(raw)
-        if type(arguments) is not dict:
-            raise errors.invalid_params("params.arguments must be an object")
+        arguments = _arguments(request)
         if target.header_parameters and request.headers is not None:
             problem = check_parameter_headers(request.headers, target.header_parameters, arguments)
             if problem is not None:
@@ -79,10 +77,7 @@ class ValidateGate:
         if found is None:
             raise errors.unknown_prompt(request.name)
         request.backend, request.target = found
-        raw = request.params.arguments
-        arguments = {} if raw is _UNSET else _decode(raw)
-        if type(arguments) is not dict:
-            raise errors.invalid_params("params.arguments must be an object")
+        arguments = _arguments(request)
         known: Mapping[str, bool] = request.target.arguments
         for name, value in arguments.items():
             if name not in known:
@@ -105,6 +100,18 @@ class ValidateGate:
             unknown = errors.unknown_prompt if ref.type == "ref/prompt" else errors.resource_not_found
             raise unknown(name)
         request.backend = found[0]
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    raw = request.params.arguments
+    try:
+        arguments = {} if raw is _UNSET else decode_payload(raw, "params.arguments")
+    except MalformedMessage as bad:
+        # It is JSON, but has a number that no double holds, such as 1e400.
+        raise errors.invalid_params(bad.message) from None
+    if type(arguments) is not dict:
+        raise errors.invalid_params("params.arguments must be an object")
+    return arguments
 
 
 class AnswerGate:

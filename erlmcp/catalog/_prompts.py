@@ -4,15 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import msgspec
-from twisted.internet.defer import CancelledError
 
-from erlmcp.catalog._calls import Workshop, protocol_error
+from erlmcp.catalog._calls import PASSING, Workshop, protocol_error
 from erlmcp.catalog._functions import read
 from erlmcp.catalog._metadata import icon_list, without_none
 from erlmcp.catalog._results import prompt_messages
 from erlmcp.catalog._texts import TextArgument
 from erlmcp.interfaces import Complete, NeedsInput, Outcome, PromptDefinition, Request
-from erlmcp.protocol import McpError, errors
+from erlmcp.protocol import errors
 
 
 class PromptOptions(TypedDict, total=False):
@@ -94,9 +93,9 @@ class Prompt:
             if self._description:
                 fields["description"] = self._description
             return Complete(fields)
-        except (McpError, CancelledError):
+        except PASSING:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
             raise protocol_error(self._function, request, error) from None
 
     def _read_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -289,7 +289,7 @@ class Provider:
 
     def _suggest(self, key: Key, suggestions: Suggestions) -> None:
         self._completions[key] = suggestions
-        self._snapshot = None
+        self._changed("completions")
 
     def _begin(self) -> None:
         self._batches += 1

@@ -4,15 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import msgspec
-from twisted.internet.defer import CancelledError
 
-from erlmcp.catalog._calls import Workshop, protocol_error
+from erlmcp.catalog._calls import PASSING, Workshop, protocol_error
 from erlmcp.catalog._functions import Function, read
 from erlmcp.catalog._metadata import check_annotations, check_uri, icon_list, without_none
 from erlmcp.catalog._results import resource_contents
 from erlmcp.catalog._texts import TextArgument
 from erlmcp.interfaces import Complete, NeedsInput, Outcome, Request, ResourceDefinition, TemplateDefinition
-from erlmcp.protocol import McpError, UriTemplate, errors
+from erlmcp.protocol import UriTemplate, errors
 
 
 class ResourceOptions(TypedDict, total=False):
@@ -122,9 +121,9 @@ class Resource:
             if isinstance(value, Complete | NeedsInput):
                 return value
             return Complete({"contents": resource_contents(value, uri, self._mime_type), **self._cache})
-        except (McpError, CancelledError):
+        except PASSING:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
             raise protocol_error(self._function, request, error) from None
 
     def _read_arguments(self, uri: str) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import msgspec
-from twisted.internet.defer import CancelledError
 
 from erlmcp.catalog._arguments import NOT_CONVERTED, input_shape
-from erlmcp.catalog._calls import Workshop, failure_id
+from erlmcp.catalog._calls import PASSING, Workshop, failure_id
 from erlmcp.catalog._content import Block, Content, Message, ToolResult
 from erlmcp.catalog._errors import InexpressibleHint, InvalidSchema, ToolError
 from erlmcp.catalog._functions import Function, read
@@ -20,7 +19,6 @@ from erlmcp.catalog._metadata import check_hints, check_tool_name, icon_list, wi
 from erlmcp.catalog._results import structured_result, tool_error, tool_result
 from erlmcp.catalog._schemas import CompiledSchema
 from erlmcp.interfaces import Complete, NeedsInput, Outcome, Request, ToolDefinition
-from erlmcp.protocol import McpError
 
 _encode = msgspec.json.encode
 
@@ -101,11 +99,11 @@ class Tool:
                 if self._context is not None:
                     arguments[self._context] = self._workshop.context(self._function, request)
             return self._result(await self._await(**arguments))
-        except (McpError, CancelledError):
+        except PASSING:
             raise
         except ToolError as error:
             return tool_error(str(error))
-        except Exception:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
+        except BaseException:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
             error_id = failure_id(self._function)
             return tool_error(f"The tool failed with an internal error; its operator finds it as {error_id}.")
 

@@ -21,7 +21,8 @@ class Change(msgspec.Struct, frozen=True):
     """Something that listeners want to hear of.
 
     Attributes:
-        kind: ``tools``, ``prompts``, ``resources`` (a list has changed) or ``updated`` (a resource has).
+        kind: ``tools``, ``prompts``, ``resources`` (a list has changed), ``completions`` (what is suggested has, of
+            which no client is told) or ``updated`` (a resource has).
         uri: the resource, for ``updated``.
     """
 

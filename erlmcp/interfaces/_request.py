@@ -4,9 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
+from twisted.logger import Logger
 from zope.interface import Interface
 
 from erlmcp.interfaces._values import ANONYMOUS, Peer, Principal
+
+log = Logger()
 
 
 class IConversation(Interface):
@@ -86,10 +89,16 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
         return await self.conversation.ask(questions)
 
     def cancel(self) -> None:
-        """Mark the request as given up, and tell those who asked to know. Once."""
+        """Mark the request as given up, and tell those who asked to know. Once.
+
+        What they raise is logged: it must keep neither the others nor the request from ending.
+        """
         if self.cancelled:
             return
         self.cancelled = True
         callbacks, self.on_cancel = self.on_cancel, None
         for callback in callbacks or ():
-            callback()
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - a backend's error is its own
+                log.failure("{method} {name}: on_cancel failed", method=self.method, name=self.name)

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from msgspec import Raw
+
 from erlmcp.protocol._meta import SERVER_INFO_KEY
 
 
@@ -21,12 +23,14 @@ def complete(fields: dict[str, Any], meta: dict[str, Any] | None = None) -> dict
 
 
 def input_required(
-    questions: dict[str, dict[str, Any]], state: str | None = None, meta: dict[str, Any] | None = None
+    questions: dict[str, dict[str, Any]] | Raw | None,
+    state: str | None = None,
+    meta: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A result that asks for input (basic/patterns/mrtr).
 
     Args:
-        questions: key -> request object; may be empty if there is a state.
+        questions: key -> request object, or that encoded; may be empty or None if there is a state.
         state: the opaque ``requestState``, None for none.
         meta: what the hop adds.
 

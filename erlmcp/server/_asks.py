@@ -21,12 +21,13 @@ class Asks:
         given: answers that came unasked, with the first request; each satisfies the first ask with its key.
     """
 
-    __slots__ = ("_given", "_groups", "_open", "on_question")
+    __slots__ = ("_closed", "_given", "_groups", "_open", "on_question")
 
     def __init__(self, given: Mapping[str, Answer]) -> None:
         self._given = dict(given)
         self._open: dict[str, Question] = {}
         self._groups: list[tuple[tuple[str, ...], dict[str, Answer], Deferred[dict[str, Answer]]]] = []
+        self._closed = False
         self.on_question: Callable[[], None] | None = None
 
     @property
@@ -44,9 +45,11 @@ class Asks:
             permitted: raises for a question that this client cannot be asked; called for those without an answer.
 
         Raises:
-            RuntimeError: a key is asked twice at once.
+            RuntimeError: a key is asked twice at once, or the call has ended.
             McpError: -32602, an answer that was given beforehand does not fit; or what `permitted` raises.
         """
+        if self._closed:
+            raise RuntimeError("the call has ended: its client cannot be asked any more")
         twice = [key for key in questions if key in self._open]
         if twice:
             raise RuntimeError(
@@ -58,7 +61,7 @@ class Asks:
                 answers[key] = _fitting(key, question, self._given.pop(key))
             else:
                 permitted(question)
-        waiting: Deferred[dict[str, Answer]] = Deferred()
+        waiting: Deferred[dict[str, Answer]] = Deferred(self._withdraw)
         if len(answers) == len(questions):
             waiting.callback(answers)
             return waiting
@@ -92,6 +95,21 @@ class Asks:
         for waiting, collected in ready:
             if not waiting.called:
                 waiting.callback(collected)
+
+    def close(self) -> None:
+        """The call has ended: nobody will answer what tasks of its own still ask, now or later."""
+        self._closed = True
+        for _, _, waiting in list(self._groups):
+            waiting.cancel()
+
+    def _withdraw(self, waiting: Deferred[dict[str, Answer]]) -> None:
+        """Whoever asked waits no longer: the client need not be asked, and the keys are free again."""
+        for group in list(self._groups):
+            keys, _, deferred = group
+            if deferred is waiting:
+                self._groups.remove(group)
+                for key in keys:
+                    self._open.pop(key, None)
 
 
 def _fitting(key: str, question: Question, answer: Any) -> Answer:

@@ -45,6 +45,14 @@ class Call:
             self._asks = Asks(answers_of(self.request.params))
         return self._asks
 
+    def expect(self) -> None:
+        """Read the answers that came unasked, before any work begins that would have to be undone.
+
+        Raises:
+            McpError: -32602, they are not an object of objects.
+        """
+        self._asks = Asks(answers_of(self.request.params))
+
     def take_over(self, running: "Running") -> None:
         """Carry on a conversation that an earlier request of the same client began."""
         former = cast("Call | None", running.request.conversation)
@@ -55,6 +63,8 @@ class Call:
 
     def ask(self, questions: dict[str, dict[str, Any]]) -> Deferred[dict[str, dict[str, Any]]]:
         """See `IConversation`."""
+        if self.settled and self.running is None:
+            raise RuntimeError("the call has ended: its client cannot be asked any more")
         if not METHODS[self.request.method].may_ask:
             raise errors.internal(f"{self.request.method} may not ask its client for input")
         return self.asks.put(questions, permitted=self.permit)

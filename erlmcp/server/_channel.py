@@ -4,6 +4,7 @@ One failure domain per connection: what is in flight is kept on the exchange tha
 """
 
 from collections.abc import Callable
+from typing import cast
 
 from msgspec import UNSET, UnsetType
 from twisted.internet.defer import Deferred
@@ -119,8 +120,10 @@ class Channel:
         request.conversation = call
         try:
             begun = begin(self._pipeline.run(request))
-        except Exception as error:  # noqa: BLE001 - the edge tells the kinds apart, and logs what it does not know
+        except BaseException as error:
             self._fail(call, error)
+            if isinstance(error, KeyboardInterrupt):
+                raise
             return
         if isinstance(begun, Finished):
             self._edge.finish(call, begun.value)
@@ -142,14 +145,13 @@ class Channel:
     def _failed(self, failure: Failure, call: Call) -> None:
         self._settle(call)
         if not call.settled:
-            error = failure.value
-            self._fail(call, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            self._fail(call, cast("BaseException", failure.value))
 
     def _settle(self, call: Call) -> None:
         call.exchange.calls.pop(call.request.id, None)
         self._in_flight.discard(call)
 
-    def _fail(self, call: Call, error: Exception) -> None:
+    def _fail(self, call: Call, error: BaseException) -> None:
         if isinstance(error, McpError):
             self._counters.error(call.request.method, error.code)
         self._edge.fail(call, error)
@@ -221,6 +223,7 @@ class InFlight:
     def cancel(self) -> None:
         """End all that still waits; their clients are told that the server ends."""
         for call in list(self._calls):
+            call.request.cancel()
             if call.passage is not None:
                 call.passage.cancel()
 

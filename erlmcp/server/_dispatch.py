@@ -61,6 +61,9 @@ class Dispatch:
             resumed = self._parking.retry(request, state)
             if resumed is not None:
                 return resumed
+        call = cast("Call", request.conversation)
+        if request.params.input_responses is not UNSET:
+            call.expect()
         answer = self._to_backend(request)
         if isinstance(answer, (Complete, NeedsInput)):
             return answer
@@ -72,7 +75,6 @@ class Dispatch:
                 outcome: Outcome = begun.value
                 return outcome
             work = begun
-        call = cast("Call", request.conversation)
         call.running = Running(request, call.asks, work, self._wheel, self._clock)
         return call.running.outcome()
 

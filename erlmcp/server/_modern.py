@@ -98,13 +98,16 @@ class ModernEdge:
                 else self._ask(call, outcome)
             )
             message = encode_result(request.id, result)
-        except (McpError, TypeError, ValueError, OverflowError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a backend's outcome cannot be made into an answer for
+            if call.running is not None and not call.running.ended:
+                # It waits for answers to questions that the client will never see.
+                call.running.cancel()
             self.fail(call, error)
             return
         call.settled = True
         call.exchange.reply(message)
 
-    def fail(self, call: Call, error: Exception) -> None:
+    def fail(self, call: Call, error: BaseException) -> None:
         """Answer a call with the error that it came to; nothing is sent for one that its client gave up."""
         request = call.request
         if isinstance(error, McpError):
@@ -112,7 +115,8 @@ class ModernEdge:
         elif isinstance(error, InvalidArguments):
             # Tool execution errors are for the model to read and mend (server/tools, "Error Handling").
             self.finish(call, Complete({"content": [{"type": "text", "text": str(error)}], "isError": True}))
-        elif isinstance(error, CancelledError):
+        elif isinstance(error, CancelledError) and request.cancelled:
+            # Its client would not be answered: it is this server that ends.
             self.refuse(call.exchange, request.id, errors.shutting_down())
         else:
             incident = token_hex(4)
@@ -157,12 +161,14 @@ class ModernEdge:
             raise errors.internal(f"{request.method} may not ask its client for input")
         for question in outcome.questions.values():
             call.permit(question)
+        # First, so that nothing is parked for questions that cannot be sent.
+        questions = msgspec.Raw(msgspec.json.encode(outcome.questions)) if outcome.questions else None
         state: str | None = None
         if call.running is not None and not call.running.ended:
             state = self._parking.park(call.running, request)
         elif outcome.state is not None:
             state = self._parking.keep(outcome.state, request)
-        return input_required(outcome.questions, state, self._meta)
+        return input_required(questions, state, self._meta)
 
 
 def _trace(meta: Meta) -> dict[str, str]:

@@ -72,7 +72,7 @@ class Pipeline:
 
         Raises:
             erlmcp.protocol.McpError: a refusal, or the backend's own protocol error.
-            Exception: whatever else went wrong behind the gates.
+            BaseException: whatever else went wrong behind the gates.
         """
         outcome: Outcome | None = None
         dispatched = False
@@ -95,7 +95,9 @@ class Pipeline:
                 self._check_answer(request, outcome)
             finally:
                 self._admit.release(request)
-        except Exception as error:
+        except GeneratorExit:
+            raise  # the process ends: nothing can be awaited any more
+        except BaseException as error:
             waiting = self._record.outcome(request, None, error)
             if waiting is not None:
                 await waiting

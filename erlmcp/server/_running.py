@@ -101,6 +101,7 @@ class Running:
         """Stop the work; whoever waits for it gets a CancelledError."""
         self.request.cancel()
         self._work.cancel()
+        self.asks.close()
         self._settle(Failure(CancelledError()))
 
     def _wait(self) -> Deferred[Outcome]:
@@ -133,15 +134,18 @@ class Running:
         waiter, self._waiter = self._waiter, None
         self.request.cancel()
         self._work.cancel()
+        self.asks.close()
         self._waiter = waiter
         self._settle(Failure(errors.deadline_exceeded(round(self.request.deadline - self._began, 3))))
 
     def _done(self, outcome: Outcome) -> None:
         self._result = outcome
+        self.asks.close()
         self._settle(outcome)
 
     def _failed(self, failure: Failure) -> None:
         self._result = failure
+        self.asks.close()
         if self._waiter is None and not failure.check(CancelledError):
             log.failure(
                 "{method} {name} failed after its caller had gone",
