@@ -1,6 +1,6 @@
 """MCP's messages, versions, eras, errors and sealed tokens. No I/O: pure functions of what they are given.
 
-The revision is 2026-07-28 throughout, unless a name says otherwise.
+The revision is 2026-07-28 throughout, unless a name says otherwise: handshake is said of the four before it.
 """
 
 from erlmcp.protocol import _errors as errors
@@ -28,6 +28,13 @@ from erlmcp.protocol._eras import (
     refuse_handshake,
 )
 from erlmcp.protocol._errors import McpError, http_status
+from erlmcp.protocol._greetings import (
+    Greeting,
+    client_capabilities,
+    read_greeting,
+    read_level,
+    read_response,
+)
 from erlmcp.protocol._headers import (
     check_headers,
     check_parameter_headers,
@@ -36,7 +43,7 @@ from erlmcp.protocol._headers import (
 )
 from erlmcp.protocol._levels import LOG_LEVELS, at_least
 from erlmcp.protocol._meta import NO_META, Implementation, Meta, read_meta, reserved_meta_key, valid_meta_key
-from erlmcp.protocol._methods import METHODS, Method
+from erlmcp.protocol._methods import HANDSHAKE_METHODS, METHODS, Method
 from erlmcp.protocol._params import (
     CompletionArgument,
     CompletionContext,
@@ -47,11 +54,20 @@ from erlmcp.protocol._params import (
 )
 from erlmcp.protocol._questions import Question
 from erlmcp.protocol._results import cached, complete, input_required, server_info_meta
+from erlmcp.protocol._revisions import REVISIONS, Revision, initialize_result, negotiate
 from erlmcp.protocol._sealing import BadSeal, KeyRing, Sealer
+from erlmcp.protocol._sessions import (
+    LostSession,
+    SessionToken,
+    SessionTokens,
+    capability_bits,
+    principal_binding,
+)
 from erlmcp.protocol._templates import UriTemplate
 from erlmcp.protocol._versions import HANDSHAKE_VERSIONS, MODERN, MODERN_VERSIONS
 
 __all__ = [
+    "HANDSHAKE_METHODS",
     "HANDSHAKE_VERSIONS",
     "LOG_LEVELS",
     "METHODS",
@@ -59,6 +75,7 @@ __all__ = [
     "MODERN_VERSIONS",
     "NO_CAPABILITIES",
     "NO_META",
+    "REVISIONS",
     "BadSeal",
     "ClientCapabilities",
     "CompletionArgument",
@@ -67,22 +84,28 @@ __all__ = [
     "Decision",
     "ElicitationCapability",
     "Era",
+    "Greeting",
     "Implementation",
     "KeyRing",
+    "LostSession",
     "McpError",
     "Meta",
     "Method",
     "Params",
     "Question",
     "Reference",
+    "Revision",
     "SamplingCapability",
     "Sealer",
+    "SessionToken",
+    "SessionTokens",
     "SubscriptionFilter",
     "UriTemplate",
     "Verdict",
     "at_least",
     "bare_http_status",
     "cached",
+    "capability_bits",
     "check_answer",
     "check_headers",
     "check_modern",
@@ -91,16 +114,23 @@ __all__ = [
     "classify_notification",
     "classify_request",
     "classify_response",
+    "client_capabilities",
     "complete",
     "decode_header_value",
     "encode_header_value",
     "errors",
     "has_envelope",
     "http_status",
+    "initialize_result",
     "input_required",
     "missing_envelope",
+    "negotiate",
     "notifications",
+    "principal_binding",
+    "read_greeting",
+    "read_level",
     "read_meta",
+    "read_response",
     "refuse_array",
     "refuse_handshake",
     "reserved_meta_key",

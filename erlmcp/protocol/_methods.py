@@ -1,4 +1,4 @@
-"""What a client may ask of a server in revision 2026-07-28."""
+"""What a client may ask of a server: in revision 2026-07-28, and in those that begin with ``initialize``."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -48,3 +48,28 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
     }
 )
 """Every request of the revision, by name."""
+
+_SHARED = frozenset(METHODS) - {"server/discover", "subscriptions/listen"}
+
+HANDSHAKE_METHODS: Final[Mapping[str, Method]] = MappingProxyType(
+    {
+        method.name: method
+        for method in (
+            Method("initialize", required=("protocol_version", "capabilities", "client_info")),
+            Method("ping"),
+            Method("logging/setLevel", "logging", required=("level",)),
+            Method("resources/subscribe", "resources", "uri", required=("uri",)),
+            Method("resources/unsubscribe", "resources", "uri", required=("uri",)),
+            *(
+                msgspec.structs.replace(method, cacheable=False)
+                for method in METHODS.values()
+                if method.name in _SHARED
+            ),
+        )
+    }
+)
+"""The requests of the handshake revisions, by name; all four have the same.
+
+None of their results is cacheable, and `name_field` has no header. ``resources/subscribe`` belongs to the
+``subscribe`` part of its capability. The ``tasks/*`` of 2025-11-25 are not offered.
+"""

@@ -6,6 +6,7 @@ What a request does with its parameters is decided elsewhere; parts that only a 
 from typing import Literal, TypedDict
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec.structs import fields
 
 from erlmcp.protocol._errors import McpError, invalid_params
 from erlmcp.protocol._methods import Method
@@ -76,5 +77,8 @@ def check_params(method: Method, params: Params | UnsetType) -> McpError | None:
     """
     for name in method.required:
         if params is UNSET or getattr(params, name) is UNSET:
-            return invalid_params(f"{method.name} needs params.{name}")
+            return invalid_params(f"{method.name} needs params.{_WIRE_NAMES[name]}")
     return None
+
+
+_WIRE_NAMES = {field.name: field.encode_name for field in fields(Params)}
