@@ -21,6 +21,9 @@ class IConversation(Interface):
     def progress(progress: float, total: float | None, message: str | None) -> None:
         """Tell how far the work is; dropped where the client did not ask for it, or reads too slowly."""
 
+    def leave() -> None:
+        """Let the client go, and come back for the rest: for long work, where its transport and era know how to."""
+
     def log(level: str, data: Any, logger: str | None) -> None:
         """Send a log message; dropped below the level that the request asked for."""
 
@@ -50,6 +53,7 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
         backend: the backend that the target belongs to, else None.
         arguments: the validated arguments (gate 5).
         conversation: how to reach the client.
+        identified: whether its principal is known already (gates 1 and 2 are passed).
         cancelled: whether the client gave up.
         on_cancel: what to call when it does.
     """
@@ -75,6 +79,7 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
     target: Any = None
     backend: Any = None
     arguments: dict[str, Any] | None = None
+    identified: bool = False
     cancelled: bool = False
     on_cancel: list[Callable[[], None]] | None = None
 

@@ -26,6 +26,7 @@ class IExchange(Interface):
     calls: dict[int | str, Any] = Attribute(
         "what is in flight, by request id; the channel keeps it, not the transport"
     )
+    session: Any = Attribute("the handshake session that the messages belong to; None at first, then the channel's")
     streaming: bool = Attribute(
         "whether notifications can go before an answer (false: the HTTP client takes JSON only)"
     )
@@ -68,7 +69,11 @@ class IChannel(Interface):
         """The peer is gone: cancel all that the exchange carries. Called at most once for each exchange."""
 
     def opened(exchange: IExchange) -> None:
-        """An HTTP GET wants a stream of its own, or the rest of one (``Last-Event-ID``); settled like a message."""
+        """An HTTP GET wants a stream of its own, or the rest of one (``Last-Event-ID``); settled like a message.
+
+        A refusal (`IExchange.reply`) comes before this returns: what is then not settled has begun, and ends with
+        `IExchange.leave`.
+        """
 
     def deleted(exchange: IExchange) -> None:
         """An HTTP DELETE ends the session that its headers name; settled like a message, by `reply` without content."""

@@ -81,6 +81,14 @@ class Asks:
             if key in answers:
                 _fitting(key, question, answers[key])
 
+    def refuse(self, error: Exception) -> None:
+        """Fail all asks that have no answer."""
+        groups, self._groups = self._groups, []
+        self._open.clear()
+        for _, _, waiting in groups:
+            if not waiting.called:
+                waiting.errback(error)
+
     def answer(self, answers: Mapping[str, Answer]) -> None:
         """Take (checked) answers, and let the work go on whose questions have all been answered."""
         for key in [key for key in self._open if key in answers]:

@@ -1,18 +1,31 @@
 """One call: a request on its way through the house, and the way back to its client."""
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from erlmcp.interfaces import IConversation, IExchange, Outcome, Request
+from erlmcp.interfaces import Complete, IConversation, IExchange, NeedsInput, Outcome, Request
 from erlmcp.jsonrpc import encode_notification
 from erlmcp.protocol import METHODS, Params, at_least, errors, notifications
 from erlmcp.server._asks import Asks
 
 if TYPE_CHECKING:
     from erlmcp.server._running import Running
+
+
+class Edge(Protocol):
+    """What an era makes of a call's end."""
+
+    def finish(self, call: Any, outcome: Complete | NeedsInput) -> "Deferred[None] | None":
+        """Answer with an outcome; or a Deferred after which the call passes the gates again."""
+
+    def fail(self, call: Any, error: BaseException) -> None:
+        """Answer with an error."""
+
+    def resumption(self, call: Any) -> "Deferred[Outcome] | None":
+        """What a call that passes again goes on with, None where the request is to be dispatched (again)."""
 
 
 @implementer(IConversation)
@@ -22,16 +35,21 @@ class Call:
     Attributes:
         exchange: the way back.
         request: what was asked.
+        edge: what writes its answer.
         passage: the Deferred of its pass through the pipeline, None while that has not waited.
         running: the work behind it, once that waits.
         settled: whether it has been answered or given up; nothing is sent for it then.
     """
 
-    __slots__ = ("_asks", "_progress", "exchange", "passage", "request", "running", "settled")
+    __slots__ = ("_asks", "_progress", "edge", "exchange", "passage", "request", "running", "settled")
 
-    def __init__(self, exchange: IExchange, request: Request) -> None:
+    survives = False
+    """Whether the end of its connection leaves it running."""
+
+    def __init__(self, exchange: IExchange, request: Request, edge: "Edge") -> None:
         self.exchange = exchange
         self.request = request
+        self.edge = edge
         self.passage: Deferred[Outcome] | None = None
         self.running: Running | None = None
         self.settled = False
@@ -83,14 +101,30 @@ class Call:
         if self._progress is not None and progress <= self._progress:
             return
         self._progress = progress
-        self.exchange.notify(encode_notification(*notifications.progress(token, progress, total, message)))
+        self.send(encode_notification(*notifications.progress(token, progress, total, message)))
 
     def log(self, level: str, data: Any, logger: str | None) -> None:
         """See `IConversation`. Nothing is sent for a request without a log level (server/utilities/logging)."""
         threshold = self.request.log_level
         if threshold is None or not at_least(level, threshold) or not self._open_for_notifications():
             return
-        self.exchange.notify(encode_notification(*notifications.log_message(level, data, logger)))
+        self.send(encode_notification(*notifications.log_message(level, data, logger)))
+
+    def send(self, message: bytes) -> None:
+        """Send a message of this call before its answer."""
+        self.exchange.notify(message)
+
+    def leave(self) -> None:
+        """See `IConversation`: there is nothing to come back to in this era."""
+
+    def waits(self) -> None:
+        """It is not done yet: note it where it can be found by its id."""
+        self.exchange.calls[self.request.id] = self
+
+    def ended(self) -> None:
+        """It is done."""
+        if self.exchange.calls.get(self.request.id) is self:
+            del self.exchange.calls[self.request.id]
 
     def _open_for_notifications(self) -> bool:
         return not self.settled and self.exchange.streaming and not self.exchange.congested

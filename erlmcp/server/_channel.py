@@ -51,14 +51,16 @@ class Channel:
     def __init__(
         self,
         codec: Codec[Params],
-        edge: ModernEdge,
+        modern: ModernEdge,
+        handshake: HandshakeEdge,
         pipeline: Pipeline,
         counters: ICounters,
         seconds: Callable[[], float],
-        in_flight: "InFlight",
+        in_flight: InFlight,
     ) -> None:
         self._codec = codec
-        self._edge = edge
+        self._modern = modern
+        self._handshake = handshake
         self._pipeline = pipeline
         self._counters = counters
         self._seconds = seconds
@@ -70,25 +72,99 @@ class Channel:
         try:
             decoded = self._codec.decode(message)
         except MalformedMessage as bad:
-            self._malformed(exchange, bad)
+            if bad.batch:
+                self._batch(message, exchange, received)
+            else:
+                self._malformed(exchange, bad)
             return
-        if decoded.method is not UNSET:
-            if decoded.id is not UNSET:
-                self._request(decoded, exchange, len(message), received)
-            else:
-                self._notification(decoded, exchange)
-        else:
-            verdict = classify_response(on_http=exchange.headers is not None)
-            if verdict.error is not None:
-                self._refuse(exchange, None, verdict.error, "")
-            else:
-                # Nobody here has asked: the handshake edge will know responses, a modern server has none to expect.
-                exchange.accept()
+        self._message(decoded, exchange, len(message), received)
 
     def closed(self, exchange: IExchange) -> None:
         """See `IChannel`."""
         for call in list(exchange.calls.values()):
-            self._give_up(call)
+            if not call.survives:
+                self._give_up(call)
+        self._handshake.closed(exchange)
+
+    def opened(self, exchange: IExchange) -> None:
+        """See `IChannel`."""
+        self._identified(exchange, lambda principal: self._handshake.opened(exchange, principal))
+
+    def deleted(self, exchange: IExchange) -> None:
+        """See `IChannel`."""
+        self._identified(exchange, lambda principal: self._handshake.deleted(exchange, principal))
+
+    def _message(self, message: Message[Params], exchange: IExchange, size: int, received: float) -> None:
+        if message.method is not UNSET:
+            if message.id is not UNSET:
+                self._request(message, exchange, size, received)
+            else:
+                self._notification(message, exchange)
+        else:
+            session = exchange.headers is not None and SESSION_HEADER in exchange.headers
+            verdict = classify_response(on_http=exchange.headers is not None, session=session)
+            if verdict.error is not None:
+                self._refuse(exchange, None, verdict.error, "")
+            elif exchange.headers is None and exchange.session is None:
+                # Nobody here has asked.
+                exchange.accept()
+            else:
+                self._identified(
+                    exchange, lambda principal: self._handshake.response(message, exchange, principal)
+                )
+
+    def _identified(self, exchange: IExchange, act: Callable[[Principal], Awaitable[None] | None]) -> None:
+        """Do something for whoever it is, where there is no request to take through all gates."""
+        request = Request(id=0, method="", era="handshake", peer=exchange.peer, headers=exchange.headers)
+
+        async def acted() -> None:
+            await self._pipeline.identify(request)
+            waiting = act(request.principal)
+            if waiting is not None:
+                await waiting
+
+        def failed(error: BaseException) -> None:
+            if isinstance(error, McpError):
+                self._counters.error("", error.code)
+                self._handshake.refuse(exchange, None, error, None)
+            else:
+                log.failure("answering an HTTP request failed", Failure(error))
+                self._handshake.refuse(exchange, None, errors.internal(), None)
+
+        try:
+            begun = begin(acted())
+        except Exception as error:  # noqa: BLE001 - a refusal, or a defect that is logged
+            failed(error)
+            return
+        if isinstance(begun, Deferred):
+            begun.addErrback(lambda failure: failed(failure.value))
+
+    def _batch(self, message: bytes, exchange: IExchange, received: float) -> None:
+        """Rule f: an array, where 2025-03-26 was negotiated."""
+
+        def taken(principal: Principal) -> None:
+            session = self._handshake.session_of(exchange, principal)
+            if session is None or not session.revision.batches:
+                raise refuse_array()
+            try:
+                parts = self._codec.decode_batch(message)
+            except MalformedMessage as bad:
+                raise McpError(bad.code, bad.message, bad.data, status=400) from None
+            if any(isinstance(part, Message) and part.method == "initialize" for part in parts):
+                raise errors.invalid_request("initialize may not be part of a batch")
+            batch = BatchExchange(exchange, len(parts))
+            for part in parts:
+                if isinstance(part, MalformedMessage):
+                    self._malformed(batch, part)
+                else:
+                    self._message(part, batch, len(message), received)
+
+        if exchange.headers is None and exchange.session is None:
+            self._refuse(exchange, None, refuse_array(), "")
+        elif exchange.headers is not None and SESSION_HEADER not in exchange.headers:
+            self._refuse(exchange, None, refuse_array(), "")
+        else:
+            self._identified(exchange, taken)
 
     def _malformed(self, exchange: IExchange, bad: MalformedMessage) -> None:
         if bad.is_notification and exchange.headers is None:
@@ -108,39 +184,68 @@ class Channel:
             headers = exchange.headers
             version = None if headers is None else headers.get(VERSION_HEADER)
             verdict = classify_request(method, meta, version)
-            if verdict.decision is not Decision.MODERN:
-                raise verdict.error or refuse_handshake(method, _requested(params), meta)
+            if verdict.error is not None:
+                raise verdict.error
             if request_id in exchange.calls:
                 raise errors.invalid_request(f"the id {request_id!r} is that of a request still in flight")
-            request = self._edge.request(message, meta, exchange, size, received)
+            if verdict.decision is Decision.MODERN:
+                request = self._modern.request(message, meta, exchange, size, received)
+                call = Call(exchange, request, self._modern)
+                passage = self._pipeline.run(request)
+            else:
+                call = self._handshake.call(message, meta, exchange, size, received)
+                request = call.request
+                passage = self._join(call)
         except McpError as error:
             self._refuse(exchange, request_id, error, method)
             return
-        call = Call(exchange, request)
         request.conversation = call
+        self._pass(call, passage)
+
+    async def _join(self, call: HandshakeCall) -> Outcome:
+        """A handshake request: whose it is must be known before its session can be."""
+        await self._pipeline.identify(call.request)
+        self._handshake.join(call)
+        return await self._pipeline.run(call.request)
+
+    def _pass(self, call: Call, passage: Coroutine[Any, Any, Outcome]) -> None:
+        """Take a call through the gates, once."""
         try:
-            begun = begin(self._pipeline.run(request))
+            begun = begin(passage)
         except BaseException as error:
             self._fail(call, error)
             if isinstance(error, KeyboardInterrupt):
                 raise
             return
         if isinstance(begun, Finished):
-            self._edge.finish(call, begun.value)
+            self._finish(call, begun.value)
         else:
             self._wait(call, begun)
+            begun.addCallbacks(self._passed, self._failed, callbackArgs=(call,), errbackArgs=(call,))
+            begun.addErrback(_report)
 
-    def _wait(self, call: Call, passage: Deferred[Outcome]) -> None:
+    def _finish(self, call: Call, outcome: Outcome) -> None:
+        asking = call.edge.finish(call, outcome)
+        if asking is not None:
+            self._wait(call, asking)
+            asking.addCallbacks(self._answered, self._failed, callbackArgs=(call,), errbackArgs=(call,))
+            asking.addErrback(_report)
+
+    def _answered(self, _: None, call: Call) -> None:
+        """A client has answered, or will not: its call passes the gates again."""
+        self._settle(call)
+        if not call.settled:
+            self._pass(call, self._pipeline.run(call.request))
+
+    def _wait(self, call: Call, passage: Deferred[Any]) -> None:
         call.passage = passage
-        call.exchange.calls[call.request.id] = call
+        call.waits()
         self._in_flight.add(call)
-        passage.addCallbacks(self._passed, self._failed, callbackArgs=(call,), errbackArgs=(call,))
-        passage.addErrback(lambda failure: log.failure("answering a call failed", failure))
 
     def _passed(self, outcome: Outcome, call: Call) -> None:
         self._settle(call)
         if not call.settled:
-            self._edge.finish(call, outcome)
+            self._finish(call, outcome)
 
     def _failed(self, failure: Failure, call: Call) -> None:
         self._settle(call)
@@ -148,13 +253,13 @@ class Channel:
             self._fail(call, cast("BaseException", failure.value))
 
     def _settle(self, call: Call) -> None:
-        call.exchange.calls.pop(call.request.id, None)
+        call.ended()
         self._in_flight.discard(call)
 
     def _fail(self, call: Call, error: BaseException) -> None:
         if isinstance(error, McpError):
             self._counters.error(call.request.method, error.code)
-        self._edge.fail(call, error)
+        call.edge.fail(call, error)
 
     def _notification(self, message: Message[Params], exchange: IExchange) -> None:
         on_http = exchange.headers is not None
@@ -182,53 +287,14 @@ class Channel:
         call.request.cancel()
         if call.passage is not None:
             call.passage.cancel()
+        if call.running is not None:
+            call.running.cancel()
         call.exchange.abandon()
 
     def _refuse(self, exchange: IExchange, id: int | str | None, error: McpError, method: str) -> None:  # noqa: A002
         self._counters.error(method, error.code)
-        self._edge.refuse(exchange, id, error)
+        self._modern.refuse(exchange, id, error)
 
 
-class InFlight:
-    """The calls of a server that wait for something; draining waits for them."""
-
-    def __init__(self) -> None:
-        self._calls: dict[Call, None] = {}
-        self._empty: list[Deferred[None]] = []
-
-    def __len__(self) -> int:
-        return len(self._calls)
-
-    def add(self, call: Call) -> None:
-        """A call waits."""
-        self._calls[call] = None
-
-    def discard(self, call: Call) -> None:
-        """A call has ended."""
-        self._calls.pop(call, None)
-        if not self._calls:
-            waiting, self._empty = self._empty, []
-            for one in waiting:
-                one.callback(None)
-
-    def empty(self) -> Deferred[None]:
-        """Fires when no call waits."""
-        fired: Deferred[None] = Deferred()
-        if self._calls:
-            self._empty.append(fired)
-        else:
-            fired.callback(None)
-        return fired
-
-    def cancel(self) -> None:
-        """End all that still waits; their clients are told that the server ends."""
-        for call in list(self._calls):
-            call.request.cancel()
-            if call.passage is not None:
-                call.passage.cancel()
-
-
-def _requested(params: Params | UnsetType) -> str | None:
-    if isinstance(params, Params) and isinstance(params.protocol_version, str):
-        return params.protocol_version
-    return None
+def _report(failure: Failure) -> None:
+    log.failure("answering a call failed", failure)

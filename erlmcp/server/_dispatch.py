@@ -1,9 +1,8 @@
 """Gate 8: who answers a request, and what becomes of work that does not end at once."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
-from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -11,7 +10,6 @@ from erlmcp.interfaces import Complete, IBackend, IMiddleware, NeedsInput, Outco
 from erlmcp.server._call import Call
 from erlmcp.server._directory import LISTS, Directory
 from erlmcp.server._drive import Finished, begin
-from erlmcp.server._parking import Parking
 from erlmcp.server._running import Running
 from erlmcp.server._subscriptions import Subscriptions
 from erlmcp.timing import Wheel
@@ -25,7 +23,7 @@ class Dispatch:
     Args:
         directory: answers about the server itself.
         subscriptions: answers ``subscriptions/listen``.
-        parking: finds the work that a retry goes on with.
+        handshake: answers what only handshake clients ask.
         middleware: wrapped around backends, the first outermost.
         wheel, clock: for deadlines of work that waits.
     """
@@ -34,7 +32,7 @@ class Dispatch:
         self,
         directory: Directory,
         subscriptions: Subscriptions,
-        parking: Parking,
+        handshake: Mapping[str, Callable[[Request], Answer]],
         middleware: Sequence[IMiddleware],
         wheel: Wheel,
         clock: IReactorTime,
@@ -43,8 +41,8 @@ class Dispatch:
             "server/discover": directory.discover,
             "subscriptions/listen": subscriptions.listen,
             **dict.fromkeys(LISTS, directory.page),
+            **handshake,
         }
-        self._parking = parking
         self._wheel = wheel
         self._clock = clock
         self._to_backend: Callable[[Request], Answer] = _ask_backend
@@ -56,14 +54,10 @@ class Dispatch:
         own = self._own.get(request.method)
         if own is not None:
             return own(request)
-        state = request.params.request_state
-        if state is not UNSET:
-            resumed = self._parking.retry(request, state)
-            if resumed is not None:
-                return resumed
         call = cast("Call", request.conversation)
-        if request.params.input_responses is not UNSET:
-            call.expect()
+        resumed = call.edge.resumption(call)
+        if resumed is not None:
+            return resumed
         answer = self._to_backend(request)
         if isinstance(answer, (Complete, NeedsInput)):
             return answer

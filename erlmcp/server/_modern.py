@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from erlmcp.catalog import InvalidArguments
-from erlmcp.interfaces import Complete, IExchange, NeedsInput, Request
+from erlmcp.interfaces import Complete, IExchange, NeedsInput, Outcome, Request
 from erlmcp.jsonrpc import Message, encode_error, encode_result
 from erlmcp.protocol import (
     METHODS,
@@ -87,6 +87,21 @@ class ModernEdge:
             received=received,
             size=size,
         )
+
+    def resumption(self, call: Call) -> Deferred[Outcome] | None:
+        """What a retry goes on with; None where there is nothing, or only a backend's own state (see `Parking.retry`).
+
+        Raises:
+            McpError: the retry's state or answers are not right.
+        """
+        params = call.request.params
+        if params.request_state is not UNSET:
+            resumed = self._parking.retry(call.request, params.request_state)
+            if resumed is not None:
+                return resumed
+        if params.input_responses is not UNSET:
+            call.expect()
+        return None
 
     def finish(self, call: Call, outcome: Complete | NeedsInput) -> None:
         """Answer a call with its outcome."""

@@ -58,14 +58,27 @@ class Pipeline:
         counters: ICounters,
         seconds: Callable[[], float],
     ) -> None:
-        gates_before = (gates.limits, gates.authenticate, gates.authorize, gates.rate, gates.validate)
-        self._checks = tuple(gate.check for gate in gates_before)
+        self._first = (gates.limits.check, gates.authenticate.check)
+        self._checks = (gates.authorize.check, gates.rate.check, gates.validate.check)
+        self._all_checks = self._first + self._checks
         self._admit = gates.admit
         self._record = gates.record
         self._check_answer = gates.check_answer
         self._dispatch = dispatch
         self._counters = counters
         self._seconds = seconds
+
+    async def identify(self, request: Request) -> None:
+        """Pass gates 1 and 2 alone: where it must be known whose a message is before it can be read in full.
+
+        Raises:
+            erlmcp.protocol.McpError: a refusal.
+        """
+        for check in self._first:
+            waiting = check(request)
+            if waiting is not None:
+                await waiting
+        request.identified = True
 
     async def run(self, request: Request) -> Outcome:
         """Take a request through all gates. Does not wait unless a gate or the backend does.
@@ -77,7 +90,7 @@ class Pipeline:
         outcome: Outcome | None = None
         dispatched = False
         try:
-            for check in self._checks:
+            for check in self._checks if request.identified else self._all_checks:
                 waiting = check(request)
                 if waiting is not None:
                     await waiting

@@ -92,6 +92,13 @@ class Running:
         self._surface()
         return waiter
 
+    def refuse(self, error: Exception) -> Deferred[Outcome]:
+        """Go on without answers: whoever asked gets the error."""
+        waiter = self._wait()
+        self.asks.refuse(error)
+        self._surface()
+        return waiter
+
     @property
     def ended(self) -> bool:
         """Whether the work has come to its result."""

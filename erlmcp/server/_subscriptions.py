@@ -9,6 +9,7 @@ from erlmcp.interfaces import Change, Complete, IExchange, Outcome, Request
 from erlmcp.jsonrpc import encode_notification
 from erlmcp.protocol import McpError, SubscriptionFilter, errors, notifications
 from erlmcp.server._call import Call
+from erlmcp.server._listener import Listener
 from erlmcp.timing import Wheel
 
 LISTS = (
@@ -19,46 +20,35 @@ LISTS = (
 """The filter's fields, and the kind of change that each is about."""
 
 
-class Subscription:
-    """One listener: what it wants to hear, and what it has yet to hear because it reads too slowly."""
+class Subscription(Listener):
+    """A modern client's ``subscriptions/listen``."""
 
-    __slots__ = ("_exchange", "_id", "_late", "ended", "kinds", "uris")
+    __slots__ = ("_exchange", "_id", "ended")
 
     def __init__(
         self, exchange: IExchange, number: int | str, kinds: frozenset[str], uris: frozenset[str]
     ) -> None:
-        self.kinds = kinds
-        self.uris = uris
+        super().__init__(kinds, uris)
         self.ended: Deferred[Outcome] | None = None
         self._exchange = exchange
         self._id = number
-        # Changes say only that something is new, so the same change twice is one: the set is bounded by the filter.
-        self._late: dict[Change, None] = {}
 
     @property
-    def late(self) -> bool:
-        """Whether changes wait for the peer to read."""
-        return bool(self._late)
+    def congested(self) -> bool:
+        """See `Listener`."""
+        return self._exchange.congested
 
-    def tell(self, change: Change) -> None:
-        """Send a change, or keep it for when the peer reads again."""
-        if self._late or self._exchange.congested:
-            self._late[change] = None
+    def send(self, change: Change) -> None:
+        """See `Listener`."""
+        if change.kind == "updated":
+            message = notifications.resource_updated(change.uri, self._id)
         else:
-            self._send(change)
-
-    def catch_up(self) -> None:
-        """Send what was late, as far as the peer takes it."""
-        while self._late and not self._exchange.congested:
-            change = next(iter(self._late))
-            del self._late[change]
-            self._send(change)
+            message = notifications.list_changed(change.kind, self._id)
+        self._exchange.notify(encode_notification(*message))
 
     def close(self) -> None:
         """End it from our side: what was late, the teardown (basic/patterns/cancellation), then the result."""
-        for change in self._late:
-            self._send(change)
-        self._late.clear()
+        self.flush()
         if self._exchange.headers is None:
             # One channel carries everything, so the end of this stream must be said. An HTTP stream just ends.
             self._exchange.notify(
@@ -66,13 +56,6 @@ class Subscription:
             )
         if self.ended is not None:
             self.ended.callback(Complete({"_meta": {notifications.SUBSCRIPTION_ID: self._id}}))
-
-    def _send(self, change: Change) -> None:
-        if change.kind == "updated":
-            message = notifications.resource_updated(change.uri, self._id)
-        else:
-            message = notifications.list_changed(change.kind, self._id)
-        self._exchange.notify(encode_notification(*message))
 
 
 class Subscriptions:
@@ -100,8 +83,8 @@ class Subscriptions:
         self._wheel = wheel
         self._total = total
         self._most_uris = uris
-        self._listeners: dict[Subscription, None] = {}
-        self._by_uri: dict[str, dict[Subscription, None]] = {}
+        self._listeners: dict[Listener, None] = {}
+        self._by_uri: dict[str, dict[Listener, None]] = {}
         self._catching_up = False
 
     def __len__(self) -> int:
@@ -124,8 +107,7 @@ class Subscriptions:
                 "subscriptions/listen needs a stream: the Accept header must list text/event-stream",
                 status=406,
             )
-        if len(self._listeners) >= self._total:
-            raise errors.overloaded(f"{self._total} subscriptions are open already; try again later")
+        self._make_room()
         kinds, uris = self._agree(request)
         subscription = Subscription(call.exchange, request.id, kinds, uris)
         accepted: dict[str, Any] = {field: True for field, kind in LISTS if kind in kinds}
@@ -134,11 +116,47 @@ class Subscriptions:
         call.exchange.notify(
             encode_notification(*notifications.subscriptions_acknowledged(accepted, request.id))
         )
-        subscription.ended = Deferred(lambda _: self._drop(subscription))
-        self._listeners[subscription] = None
-        for uri in uris:
-            self._by_uri.setdefault(uri, {})[subscription] = None
+        subscription.ended = Deferred(lambda _: self.drop(subscription))
+        self.add(subscription)
         return subscription.ended
+
+    def add(self, listener: Listener) -> None:
+        """Tell a listener of changes from now on.
+
+        Raises:
+            McpError: there is no room.
+        """
+        if listener in self._listeners:
+            return
+        self._make_room()
+        self._listeners[listener] = None
+        for uri in listener.uris:
+            self._by_uri.setdefault(uri, {})[listener] = None
+
+    def drop(self, listener: Listener) -> None:
+        """Tell a listener no more."""
+        self._listeners.pop(listener, None)
+        for uri in listener.uris:
+            self._forget(listener, uri)
+
+    def watch(self, listener: Listener, request: Request, uri: str) -> None:
+        """Tell a listener of a resource's updates, too.
+
+        Raises:
+            McpError: nobody answers this URI, the principal may not read it, or the listener has too many.
+        """
+        if not self._readable(request, uri):
+            raise errors.resource_not_found(uri)
+        if len(listener.uris) >= self._most_uris and uri not in listener.uris:
+            raise errors.invalid_params(f"{self._most_uris} resources are subscribed to, which is the most")
+        listener.uris.add(uri)
+        if listener in self._listeners:
+            self._by_uri.setdefault(uri, {})[listener] = None
+
+    def unwatch(self, listener: Listener, uri: str) -> None:
+        """Tell a listener of a resource's updates no more."""
+        listener.uris.discard(uri)
+        self._forget(listener, uri)
 
     def publish(self, change: Change) -> None:
         """Tell everybody who asked for this kind of change."""
@@ -154,7 +172,7 @@ class Subscriptions:
     def close(self) -> None:
         """End all subscriptions gracefully."""
         for subscription in list(self._listeners):
-            self._drop(subscription)
+            self.drop(subscription)
             subscription.close()
 
     def _agree(self, request: Request) -> tuple[frozenset[str], frozenset[str]]:
@@ -172,14 +190,16 @@ class Subscriptions:
             return kinds, frozenset()
         return kinds, frozenset(uri for uri in named if self._readable(request, uri))
 
-    def _drop(self, subscription: Subscription) -> None:
-        self._listeners.pop(subscription, None)
-        for uri in subscription.uris:
-            listeners = self._by_uri.get(uri)
-            if listeners is not None:
-                listeners.pop(subscription, None)
-                if not listeners:
-                    del self._by_uri[uri]
+    def _make_room(self) -> None:
+        if len(self._listeners) >= self._total:
+            raise errors.overloaded(f"{self._total} subscriptions are open already; try again later")
+
+    def _forget(self, listener: Listener, uri: str) -> None:
+        listeners = self._by_uri.get(uri)
+        if listeners is not None:
+            listeners.pop(listener, None)
+            if not listeners:
+                del self._by_uri[uri]
 
     def _catch_up_later(self) -> None:
         if not self._catching_up:

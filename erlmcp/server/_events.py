@@ -1,0 +1,94 @@
+"""SSE streams whose events can be asked for again (revisions 2025-03-26 to 2025-11-25, basic/transports, resumability).
+
+A stream outlives the connection that it was begun on: what is sent while nobody listens is kept, within bounds, and
+replayed when the client comes back with ``Last-Event-ID``. An id names the worker, the stream and the event.
+"""
+
+from collections import deque
+
+from erlmcp.interfaces import IExchange
+
+MOST_EVENTS = 256
+MOST_BYTES = 1024 * 1024
+RETRY = 1000
+"""Milliseconds after which a client that was left may come back."""
+
+
+class EventStream:
+    """One stream and its last events: at most 256, of at most 1 MiB together; the oldest go first.
+
+    Args:
+        name: unique among all streams, with the worker's name in it.
+        primed: whether the client understands an empty event that only carries an id (2025-11-25).
+
+    Attributes:
+        exchange: the connection that listens now, None for none.
+        finished: whether no more will come.
+    """
+
+    __slots__ = ("_bytes", "_events", "_next", "_primed", "exchange", "finished", "name")
+
+    def __init__(self, name: str, *, primed: bool) -> None:
+        self.name = name
+        self.exchange: IExchange | None = None
+        self.finished = False
+        self._primed = primed
+        self._events: deque[tuple[int, bytes]] = deque()
+        self._bytes = 0
+        self._next = 1
+
+    @property
+    def congested(self) -> bool:
+        """Whether what may be left out should be."""
+        return self.exchange is not None and self.exchange.congested
+
+    def begin(self, exchange: IExchange) -> None:
+        """Listen from the start."""
+        self.exchange = exchange
+        if self._primed:
+            exchange.prime(f"{self.name}.0", RETRY)
+
+    def resume(self, exchange: IExchange, after: int) -> None:
+        """Listen from behind an event: replay what came after it, then go on; all of it, if that event is forgotten."""
+        former, self.exchange = self.exchange, exchange
+        if former is not None:
+            # The client says itself that it does not hear the former any more.
+            former.leave()
+        if self._primed:
+            exchange.prime(f"{self.name}.{after}", RETRY)
+        for number, message in self._events:
+            if number > after:
+                exchange.notify(message, f"{self.name}.{number}")
+        if self.finished:
+            self.leave()
+
+    def send(self, message: bytes) -> None:
+        """Send an event, and keep it."""
+        number = self._next
+        self._next += 1
+        self._events.append((number, message))
+        self._bytes += len(message)
+        while len(self._events) > MOST_EVENTS or (self._bytes > MOST_BYTES and len(self._events) > 1):
+            self._bytes -= len(self._events.popleft()[1])
+        if self.exchange is not None:
+            self.exchange.notify(message, f"{self.name}.{number}")
+
+    def finish(self, message: bytes) -> None:
+        """Send the last event, and end the stream."""
+        self.send(message)
+        self.finished = True
+        self.leave()
+
+    def leave(self) -> None:
+        """End the connection, not the stream: whoever wants the rest comes back for it."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.leave()
+
+
+def read_event_id(text: str) -> tuple[str, int] | None:
+    """The stream's name and the event's number; None if it is no id of ours."""
+    name, dot, number = text.rpartition(".")
+    if not dot or not number.isascii() or not number.isdigit() or len(number) > 15:
+        return None
+    return name, int(number)

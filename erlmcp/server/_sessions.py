@@ -1,0 +1,199 @@
+"""Handshake sessions on HTTP: minted as sealed tokens, found again by them, ended.
+
+A token says all of a session that only lists and calls; nothing is kept of it. What else is alive (streams, calls, subscriptions, the log level) is kept here while it is, and what must
+outlive the process (log level, subscriptions, that a session was deleted) in the engine.
+"""
+
+from collections.abc import Callable
+from secrets import token_hex
+
+import msgspec
+from twisted.internet.interfaces import IReactorTime
+
+from erlmcp.interfaces import IEngine, IExchange, Principal
+from erlmcp.protocol import (
+    Greeting,
+    LostSession,
+    SessionToken,
+    SessionTokens,
+    errors,
+    principal_binding,
+)
+from erlmcp.server._session import DEFAULT_LEVEL, Session
+from erlmcp.timing import Wheel
+
+_HOUR = 3600.0
+_SWEEP = 60.0
+
+
+class Kept(msgspec.Struct, array_like=True):
+    """What of a session outlives the process."""
+
+    level: str
+    uris: list[str]
+
+
+class Sessions:
+    """The sessions of one server.
+
+    Args:
+        tokens: seals and reads tokens.
+        engine: keeps what must outlive the process.
+        wheel, clock: for what has been idle too long.
+        wall_clock: seconds since the epoch; a token's expiry must mean the same after a restart.
+        owner: this worker's name, in ids of streams and questions.
+        idle: seconds that streams of a session are kept without a message from its client.
+        minted_per_hour: how many sessions a principal may open in an hour.
+        most_alive: how many sessions may have streams or calls at once.
+
+    Attributes:
+        forgotten: what to call with each session that nothing is kept of any more.
+    """
+
+    def __init__(
+        self,
+        tokens: SessionTokens,
+        engine: IEngine,
+        wheel: Wheel,
+        clock: IReactorTime,
+        wall_clock: Callable[[], float],
+        *,
+        owner: str,
+        idle: float = 1_800.0,
+        minted_per_hour: int = 10_000,
+        most_alive: int = 50_000,
+    ) -> None:
+        self.owner = owner
+        self._tokens = tokens
+        self._engine = engine
+        self._wheel = wheel
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._idle = idle
+        self._minted_per_hour = minted_per_hour
+        self._most_alive = most_alive
+        self._alive: dict[str, Session] = {}
+        self._sweeping = False
+        self.forgotten: Callable[[Session], None] = lambda _session: None
+
+    def __len__(self) -> int:
+        return len(self._alive)
+
+    def on_stream(self, greeting: Greeting, wire: IExchange) -> Session:
+        """A session that is a connection."""
+        return Session(
+            number=token_hex(16),
+            owner=self.owner,
+            revision=greeting.revision,
+            capabilities=greeting.capabilities,
+            client=greeting.client,
+            expires=float("inf"),
+            wire=wire,
+        )
+
+    async def mint(self, greeting: Greeting, principal: Principal) -> str:
+        """Open a session; gives its id, which is its token.
+
+        Raises:
+            McpError: the principal has opened too many in this hour.
+        """
+        bucket = f"sessions/{principal.kind}/{principal.id}"
+        rate = self._minted_per_hour / _HOUR
+        granted = await self._engine.take(bucket, 1, 1, rate=rate, burst=self._minted_per_hour)
+        if not granted.granted:
+            raise errors.rate_limited(
+                f"{self._minted_per_hour} sessions were opened within the hour, which is the most for one caller",
+                granted.retry_after,
+                {"rule": "sessions"},
+            )
+        binding = principal_binding(principal.kind, principal.id)
+        text, _ = self._tokens.mint(greeting, self.owner, binding, self._wall_clock())
+        return text
+
+    def find(self, text: bytes, principal: Principal) -> Session:
+        """The session of a token.
+
+        Raises:
+            LostSession: it is none of ours or another principal's, has expired or was deleted.
+        """
+        token = self._tokens.read(text, principal_binding(principal.kind, principal.id), self._wall_clock())
+        session = self._alive.get(token.id)
+        if session is None:
+            session = self._restore(token)
+        session.used = self._clock.seconds()
+        return session
+
+    def keep(self, session: Session) -> None:
+        """Keep what is alive of a session in this process, as long as it is used.
+
+        Raises:
+            McpError: there are too many.
+        """
+        if session.number in self._alive:
+            return
+        if len(self._alive) >= self._most_alive:
+            raise errors.overloaded(f"{self._most_alive} sessions have streams open; try again later")
+        self._alive[session.number] = session
+        if not self._sweeping:
+            self._sweeping = True
+            self._wheel.after(_SWEEP, self._sweep)
+
+    async def store(self, session: Session) -> None:
+        """Let the log level and the subscriptions of a session outlive the process."""
+        if session.wire is not None:
+            return
+        key = f"session/{session.number}"
+        if session.log_level == DEFAULT_LEVEL and not session.uris:
+            await self._engine.delete(key)
+            return
+        value = msgspec.json.encode(Kept(session.log_level, sorted(session.uris)))
+        await self._engine.put(key, value, expires=session.expires, durable=True)
+
+    async def end(self, session: Session) -> None:
+        """End a session for good, in every process and after every restart."""
+        session.close()
+        self.forget(session)
+        await self._engine.put(f"ended/{session.number}", b"", expires=session.expires, durable=True)
+        await self._engine.delete(f"session/{session.number}")
+
+    def forget(self, session: Session) -> None:
+        """Keep nothing of it in this process."""
+        self._alive.pop(session.number, None)
+        self.forgotten(session)
+
+    def close(self) -> None:
+        """The server ends: end all streams; the sessions live on."""
+        for session in list(self._alive.values()):
+            session.close()
+
+    def _restore(self, token: SessionToken) -> Session:
+        if self._engine.peek(f"ended/{token.id}") is not None:
+            raise LostSession
+        session = Session(
+            number=token.id,
+            owner=self.owner,
+            revision=token.revision,
+            capabilities=token.capabilities,
+            client=token.client,
+            expires=token.expires,
+        )
+        kept = self._engine.peek(f"session/{token.id}")
+        if kept is not None:
+            state = msgspec.json.decode(kept, type=Kept)
+            session.log_level = state.level
+            session.uris.update(state.uris)
+        return session
+
+    def _sweep(self) -> None:
+        self._sweeping = False
+        now = self._clock.seconds()
+        for session in list(self._alive.values()):
+            heard = any(stream.exchange is not None for stream in session.streams.values())
+            if not (heard or session.calls) and now - session.used >= self._idle:
+                session.streams.clear()
+                self.forget(session)
+        if self._alive:
+            self._sweeping = True
+            self._wheel.after(_SWEEP, self._sweep)
+
+
