@@ -322,8 +322,8 @@ class _Exchange(MemoryExchange):
         super().reply(message, status, headers)
         self._client.check(self.written[-1])
 
-    def notify(self, message: bytes) -> None:
-        super().notify(message)
+    def notify(self, message: bytes, event: str = "") -> None:
+        super().notify(message, event)
         self._client.check(self.written[-1])
 
 
