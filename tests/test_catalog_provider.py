@@ -71,6 +71,27 @@ class ChangeTests(SynchronousTestCase):
     def test_interface(self) -> None:
         self.assertTrue(verifyObject(IBackend, self.provider))
 
+    def test_replaced_before_dispatch(self) -> None:
+        """What takes a name after its target was found is not run with arguments that were validated for another."""
+        for method, add, remove in (
+            ("tools/call", self.provider.add_tool, self.provider.remove_tool),
+            ("prompts/get", self.provider.add_prompt, self.provider.remove_prompt),
+        ):
+            add(param)
+            made = request(method, "param", arguments={"a": "x"})
+            definitions = self.provider.definitions()
+            made.target = {**definitions.tools, **definitions.prompts}["param"]
+            remove("param")
+            add(two, name="param")
+            error = self.assertRaises(McpError, self.provider.dispatch, made)
+            self.assertEqual(error.code, -32602)
+            remove("param")
+        self.provider.add_resource("a:b", one)
+        made = request("resources/read", "a:b", target=self.provider.definitions().resources["a:b"])
+        self.provider.remove_resource("a:b")
+        self.provider.add_resource("a:b", two)
+        self.assertIn("not found", str(self.assertRaises(McpError, self.provider.dispatch, made)))
+
     def test_same_snapshot_until_a_change(self) -> None:
         self.provider.add_tool(one)
         before = self.provider.definitions()
