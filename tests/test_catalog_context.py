@@ -305,7 +305,7 @@ class ContextTests(SynchronousTestCase):
         """All goes through the reactor's thread, and questions say that they cannot be asked there."""
         passed: list[Any] = []
         conversation = Conversation()
-        made = request("tools/call", conversation=conversation)
+        made = request("tools/call", conversation=conversation, progress_token=1)
         ctx = ThreadContext(made, "reactor", lambda act, *rest: passed.append((act, rest)))
         ctx.report_progress(1)
         ctx.on_cancel(lambda: None)

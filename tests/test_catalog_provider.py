@@ -71,6 +71,27 @@ class ChangeTests(SynchronousTestCase):
     def test_interface(self) -> None:
         self.assertTrue(verifyObject(IBackend, self.provider))
 
+    def test_replaced_before_dispatch(self) -> None:
+        """What takes a name after its target was found is not run with arguments that were validated for another."""
+        for method, add, remove in (
+            ("tools/call", self.provider.add_tool, self.provider.remove_tool),
+            ("prompts/get", self.provider.add_prompt, self.provider.remove_prompt),
+        ):
+            add(param)
+            made = request(method, "param", arguments={"a": "x"})
+            definitions = self.provider.definitions()
+            made.target = {**definitions.tools, **definitions.prompts}["param"]
+            remove("param")
+            add(two, name="param")
+            error = self.assertRaises(McpError, self.provider.dispatch, made)
+            self.assertEqual(error.code, -32602)
+            remove("param")
+        self.provider.add_resource("a:b", one)
+        made = request("resources/read", "a:b", target=self.provider.definitions().resources["a:b"])
+        self.provider.remove_resource("a:b")
+        self.provider.add_resource("a:b", two)
+        self.assertIn("not found", str(self.assertRaises(McpError, self.provider.dispatch, made)))
+
     def test_same_snapshot_until_a_change(self) -> None:
         self.provider.add_tool(one)
         before = self.provider.definitions()
@@ -281,11 +302,49 @@ class ThreadTests(SynchronousTestCase):
             ctx.info("half")
             return "done"
 
-        deferred = self.start("plain", conversation=conversation)
+        deferred = self.start("plain", conversation=conversation, progress_token=1, log_level="info")
         for _ in range(3):
             self.reactor.run_next()
         self.assertEqual(text(self.successResultOf(deferred).fields), "done")
         self.assertEqual(conversation.said, [("progress", 1, 2, None), ("log", "info", "half", None)])
+
+    def test_reports_wait(self) -> None:
+        """A function that reports faster than the reactor goes on fills no queue, and hears what was wrong."""
+
+        class Failing(Conversation):
+            def log(self, level: str, data: Any, logger: str | None) -> None:
+                raise TypeError("no JSON")
+
+        @self.provider.tool
+        def busy(ctx: Context) -> str:
+            for done in range(100):
+                ctx.report_progress(done)
+            try:
+                ctx.info(object())
+            except TypeError as error:
+                return str(error)
+            return "sent"
+
+        deferred = self.start("busy", conversation=Failing(), progress_token=1, log_level="info")
+        for _ in range(102):
+            self.assertLessEqual(len(self.reactor.calls), 1)
+            self.reactor.run_next()
+        self.assertEqual(text(self.successResultOf(deferred).fields), "no JSON")
+
+    def test_unwanted_reports(self) -> None:
+        """What the client did not ask for costs the function no wait."""
+        conversation = Conversation()
+
+        @self.provider.tool
+        def busy(ctx: Context) -> str:
+            ctx.report_progress(1)
+            ctx.info("x")
+            return "done"
+
+        deferred = self.start("busy", conversation=conversation)
+        self.reactor.run_next()
+        self.assertEqual(text(self.successResultOf(deferred).fields), "done")
+        self.assertEqual(conversation.said, [])
 
     def test_changes_from_a_thread(self) -> None:
         """They are made on the reactor's thread, and the function goes on when they are."""

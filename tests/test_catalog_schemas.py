@@ -133,6 +133,19 @@ class ProblemTests(SynchronousTestCase):
         self.assertLess(len(long), 200)
         self.assertTrue(long.startswith('b: "xxx'))
 
+    def test_what_is_too_much(self) -> None:
+        """A tool without parameters that gets some: the sentence names them."""
+        closed = {"type": "object", "additionalProperties": False}
+        self.assertEqual(
+            CompiledSchema(closed).problem({"z": 1, "y": 2}),
+            "no properties are allowed, but there is 'z', 'y'",
+        )
+        inside = CompiledSchema({"properties": {"a": {"items": closed}, "b": False}})
+        self.assertEqual(
+            inside.problem({"a": [{}, {"z": 1}]}), "a.1: no properties are allowed, but there is 'z'"
+        )
+        self.assertEqual(inside.problem({"b": 1}), "b: nothing is allowed here")
+
     def test_boolean_schemas(self) -> None:
         self.assertIsNone(CompiledSchema(True).problem(1))
         self.assertIsNotNone(CompiledSchema(False).problem(1))

@@ -413,9 +413,10 @@ class Results(SynchronousTestCase):
         self.assertEqual(merged, {"x": 1, key: {"name": "s", "version": "1"}})
         self.assertEqual(self.info, {key: {"name": "s", "version": "1"}})
 
-    def test_a_results_own_meta_wins(self):
+    def test_the_hops_meta_wins(self):
+        """What a handler or an upstream says of itself is not who answers here."""
         key = "io.modelcontextprotocol/serverInfo"
-        self.assertEqual(complete({"_meta": {key: 2}}, self.info)["_meta"], {key: 2})
+        self.assertEqual(complete({"_meta": {key: 2}}, self.info)["_meta"], self.info)
 
     def test_input_required(self):
         questions = {"k": Question.list_roots()}

@@ -187,6 +187,7 @@ class OnCancel(Case):
         exchange = self.call()
         self.house.clock.pump([1] * 7)
         self.assertEqual(exchange.error["code"], -31001)
+        self.assertEqual(self.house.counters.requests, [("tools/call", "error")])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assert_nothing_left()
 

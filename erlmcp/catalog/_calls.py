@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -67,7 +68,8 @@ class Workshop:
     def context(self, function: Function, request: Request) -> Context:
         """The Context that the function gets."""
         if not function.coroutine:
-            return ThreadContext(request, "reactor", self._reactor().callFromThread)
+            # Each report waits until it is made: a function that reports faster than they go out must not fill a queue.
+            return ThreadContext(request, "reactor", partial(blockingCallFromThread, self._reactor()))
         return Context(request, "asyncio" if self.asyncio else "reactor")
 
     def awaitable(self, function: Function) -> Callable[..., Awaitable[Any]]:

@@ -258,9 +258,23 @@ def _refuse(_self: Context, *_arguments: Any, **_keywords: Any) -> Any:
 
 
 class ThreadContext(Context):
-    """The Context of a plain function: what it does is done on the reactor's thread, and it cannot ask."""
+    """The Context of a plain function: what it does is done on the reactor's thread, and it cannot ask.
+
+    Each report waits until it is made, so what its client did not ask for is dropped here, where that costs nothing.
+    """
 
     __slots__ = ()
+
+    def report_progress(
+        self, progress: float, total: float | None = None, message: str | None = None
+    ) -> Awaitable[None]:
+        """See `Context.report_progress`."""
+        wanted = self.request.progress_token is not None
+        return super().report_progress(progress, total, message) if wanted else _DONE
+
+    def log(self, level: str, data: Any, logger: str | None = None) -> Awaitable[None]:
+        """See `Context.log`."""
+        return super().log(level, data, logger) if self.request.log_level is not None else _DONE
 
     # calls that raise, where a coroutine would never be awaited
     elicit = _refuse

@@ -244,24 +244,27 @@ class Provider:
     def dispatch(self, request: Request) -> Outcome | Awaitable[Outcome]:
         """Answer a request whose target is one of ours (see `IBackend`)."""
         method = request.method
+        target = request.target
+        # A gate may have waited since the target was found. What has taken its name meanwhile has another schema, which
+        # these arguments were not validated with.
         if method == "tools/call":
-            tool = self._tools.get(request.target.name)
-            if tool is None:
+            tool = self._tools.get(target.name)
+            if tool is None or tool.definition is not target:
                 raise errors.unknown_tool(request.name)
             return tool.run(request)
         if method == "resources/read":
-            target = request.target
             table, key = (
                 (self._templates, target.uri_template)
                 if isinstance(target, TemplateDefinition)
                 else (self._resources, target.uri)
             )
-            if key not in table:
+            resource = table.get(key)
+            if resource is None or resource.definition is not target:
                 raise errors.resource_not_found(request.name)
-            return table[key].run(request)
+            return resource.run(request)
         if method == "prompts/get":
-            prompt = self._prompts.get(request.target.name)
-            if prompt is None:
+            prompt = self._prompts.get(target.name)
+            if prompt is None or prompt.definition is not target:
                 raise errors.unknown_prompt(request.name)
             return prompt.run(request)
         if method == "completion/complete":

@@ -126,7 +126,7 @@ class CompiledSchema:
         if self._is_valid(value):
             return None
         error = next(iter(self._validator.iter_errors(value)), None)
-        return "it does not match the schema" if error is None else _about_value(error)
+        return "it does not match the schema" if error is None else _about_value(error, value)
 
 
 def _about_schema(error: jsonschema_rs.ValidationError) -> str:
@@ -138,9 +138,16 @@ def _about_schema(error: jsonschema_rs.ValidationError) -> str:
     return f"the schema is not valid{f' at {where}' if where else ''}: {reason[:_REASON_LENGTH]}"
 
 
-def _about_value(error: jsonschema_rs.ValidationError) -> str:
+def _about_value(error: jsonschema_rs.ValidationError, value: Any) -> str:
     where = ".".join(str(part) for part in error.instance_path)
     reason = error.message
+    if error.kind.name == "falseSchema":
+        # The library's sentence is about the schema `false`; those who sent the value want to hear what is too much.
+        reason = "nothing is allowed here"
+        if error.schema_path[-1:] == ["additionalProperties"]:
+            for part in error.instance_path:
+                value = value[part]
+            reason = f"no properties are allowed, but there is {', '.join(map(repr, value))}"
     if len(reason) > _REASON_LENGTH:
         reason = f"{reason[:_VALUE_LENGTH]} … {reason[-_VALUE_LENGTH:]}"
     return f"{where}: {reason}" if where else reason

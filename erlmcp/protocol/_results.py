@@ -16,8 +16,8 @@ def complete(fields: dict[str, Any], meta: dict[str, Any] | None = None) -> dict
     """A finished result (basic/index, "ResultType").
 
     Args:
-        fields: the method's own fields; a `_meta` among them wins over `meta` key by key.
-        meta: what the hop adds, such as `server_info_meta`.
+        fields: the method's own fields, a `_meta` among them.
+        meta: what the hop adds, such as `server_info_meta`; its keys are the hop's, whatever the fields say of them.
     """
     return _typed("complete", fields, meta)
 
@@ -56,5 +56,5 @@ def _typed(kind: str, fields: dict[str, Any], meta: dict[str, Any] | None) -> di
     result = {"resultType": kind, **fields}
     if meta:
         own = fields.get("_meta")
-        result["_meta"] = {**meta, **own} if own else meta
+        result["_meta"] = {**own, **meta} if own else meta
     return result

@@ -15,6 +15,7 @@ from erlmcp.interfaces import (
     Outcome,
     Request,
 )
+from erlmcp.protocol import McpError
 
 
 class Gates(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +115,9 @@ class Pipeline:
             waiting = self._record.outcome(request, None, error)
             if waiting is not None:
                 await waiting
-            word = "cancelled" if request.cancelled else "error" if dispatched else "refused"
+            # Past its deadline a request is cancelled too, so that its backend stops; its client still gets the error.
+            given_up = request.cancelled and not isinstance(error, McpError)
+            word = "cancelled" if given_up else "error" if dispatched else "refused"
             self._counters.request(request, word, self._seconds() - request.received)
             raise
         waiting = self._record.outcome(request, outcome, None)

@@ -359,6 +359,7 @@ class OverLines(Client):
 
     def pump(self) -> None:
         *lines, rest = self.stream.take().split(b"\n")
+        self.stream.taken = b""
         if rest:
             raise AssertionError(f"a line without its end: {rest!r}")
         self.lines += lines
@@ -418,6 +419,15 @@ class OverHttp(Client):
             for message in _messages(answers[-1])[len(sent.own or ()) :]:
                 assert sent.own is not None
                 sent.own.append(self.check(message))
+            stream = answers[-1].fields.get("content-type") == "text/event-stream"
+            if sent.carrier.lost or not stream or sent.carrier.taken.endswith(b"\r\n0\r\n\r\n"):
+                self._finish(sent)
+
+    def _finish(self, sent: Sent) -> None:
+        """All has come: the connection is not used again."""
+        self._open.remove(sent)
+        if not sent.carrier.lost:
+            sent.carrier.protocol.readConnectionLost()
 
     def give_up(self, sent: Sent) -> None:
         """The client closes the stream of the response: that is the cancellation."""
