@@ -34,6 +34,7 @@ class _Sink:
         self.peer = peer
         self.headers = headers
         self.calls: dict[int | str, Any] = {}
+        self.session: Any = None
         self.answer = b""
 
     def reply(

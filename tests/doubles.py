@@ -29,6 +29,8 @@ class RecordingChannel:
         self.messages: list[bytes] = []
         self.exchanges: list[IExchange] = []
         self.gone: list[IExchange] = []
+        self.open: list[IExchange] = []
+        self.ended: list[IExchange] = []
 
     def received(self, message: bytes, exchange: IExchange) -> None:
         self.messages.append(message)
@@ -37,6 +39,12 @@ class RecordingChannel:
 
     def closed(self, exchange: IExchange) -> None:
         self.gone.append(exchange)
+
+    def opened(self, exchange: IExchange) -> None:
+        self.open.append(exchange)
+
+    def deleted(self, exchange: IExchange) -> None:
+        self.ended.append(exchange)
 
 
 @implementer(IConnectionLimits)

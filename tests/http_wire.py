@@ -28,11 +28,21 @@ BODY = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 class Recorder:
     """A channel that keeps what it gets, and answers if it is told how."""
 
-    def __init__(self, answer: Callable[[bytes, Any], None] | None = None) -> None:
+    def __init__(
+        self,
+        answer: Callable[[bytes, Any], None] | None = None,
+        *,
+        on_open: Callable[[Any], None] | None = None,
+        on_delete: Callable[[Any], None] | None = None,
+    ) -> None:
         self.messages: list[bytes] = []
         self.exchanges: list[Any] = []
         self.gone: list[Any] = []
+        self.open: list[Any] = []
+        self.ended: list[Any] = []
         self.answer = answer
+        self.on_open = on_open
+        self.on_delete = on_delete
 
     def received(self, message: bytes, exchange: Any) -> None:
         self.messages.append(message)
@@ -42,6 +52,16 @@ class Recorder:
 
     def closed(self, exchange: Any) -> None:
         self.gone.append(exchange)
+
+    def opened(self, exchange: Any) -> None:
+        self.open.append(exchange)
+        if self.on_open is not None:
+            self.on_open(exchange)
+
+    def deleted(self, exchange: Any) -> None:
+        self.ended.append(exchange)
+        if self.on_delete is not None:
+            self.on_delete(exchange)
 
 
 @implementer(IConnectionLimits)

@@ -12,7 +12,7 @@ from erlmcp.interfaces import WireLimits
 from erlmcp.transports.http._answers import Refusal, Stamp, answer, connection_field, field_lines, status_line
 from erlmcp.transports.http._direct import send_at_once, sends_at_once
 from erlmcp.transports.http._familiar import FamiliarHeads
-from erlmcp.transports.http._head import ACCEPTS_BOTH, ACCEPTS_JSON, ACCEPTS_STREAM, Rules, accepted
+from erlmcp.transports.http._head import ACCEPTS_BOTH, ACCEPTS_JSON, ACCEPTS_STREAM, Purpose, Rules, accepted
 from erlmcp.transports.http._inflate import InflatedTooLargeError, NotGzipError, inflate
 from erlmcp.transports.http._intake import SLICE, Intake
 from erlmcp.transports.http._origin import Visitors, is_loopback
@@ -120,8 +120,8 @@ class Head(SynchronousTestCase):
         # The parser refuses it before the head is complete; should it ever not, this still does.
         rules = Rules(b"/mcp", Visitors(), 1000)
         headers = {b"host": b"localhost", b"content-length": b"3", b"transfer-encoding": b"chunked"}
-        refusal = rules.refusal(b"POST", b"/mcp", headers)
-        assert refusal is not None
+        refusal = rules.purpose(b"POST", b"/mcp", headers)
+        assert isinstance(refusal, Refusal)
         self.assertEqual((refusal.status, refusal.close), (400, True))
 
     @settings(deadline=None, max_examples=150)
@@ -149,11 +149,11 @@ class Head(SynchronousTestCase):
     )
     def test_any_head(self, method: bytes, target: bytes, headers: dict[bytes, bytes], version: str) -> None:
         rules = Rules(b"/mcp", Visitors(["https://a.example"]), 1000)
-        refusal = rules.refusal(method, target, headers, version)
-        if refusal is None:
-            self.assertEqual(method, b"POST")
+        found = rules.purpose(method, target, headers, version)
+        if isinstance(found, Purpose):
+            self.assertEqual(method, {Purpose.MESSAGE: b"POST", Purpose.OPEN: b"GET"}[found])
         else:
-            self.assertIn(refusal.status, {204, *range(400, 432), 501, 505})
+            self.assertIn(found.status, {204, *range(400, 432), 501, 505})
 
 
 class WhoVisits(SynchronousTestCase):

@@ -259,8 +259,11 @@ class Refused(SynchronousTestCase):
         self.refuse(post(target=b"http://evil.example.com/mcp"), 400, closes=True)
 
     def test_method(self) -> None:
-        for method in (b"GET", b"DELETE", b"PUT", b"PATCH"):
+        for method in (b"GET", b"DELETE"):
             self.assertEqual(self.refuse(post(b"", method=method), 405)["allow"], "POST, OPTIONS")
+        for method in (b"PUT", b"PATCH"):
+            allowed = self.refuse(post(b"", method=method), 405)["allow"]
+            self.assertEqual(allowed, "POST, GET, DELETE, OPTIONS")
 
     def test_get_without_body(self) -> None:
         self.refuse(post(b"", method=b"GET", length=False, accept="text/event-stream"), 405)
@@ -585,7 +588,7 @@ class Browsers(SynchronousTestCase):
         self.assertEqual((got.status, got.body), (204, b""))
         self.assertNotIn("content-length", got.fields)
         self.assertEqual(got.fields["access-control-allow-origin"], self.ORIGIN)
-        self.assertEqual(got.fields["access-control-allow-methods"], "POST")
+        self.assertEqual(got.fields["access-control-allow-methods"], "POST, GET, DELETE")
         allowed = got.fields["access-control-allow-headers"].split(", ")
         self.assertLessEqual(
             {"content-type", "mcp-param-region", "authorization", "mcp-protocol-version"}, {*allowed}
@@ -595,7 +598,7 @@ class Browsers(SynchronousTestCase):
 
     def test_preflight_of_others(self) -> None:
         [got] = Wire(answer).send(post(b"", method=b"OPTIONS", origin="http://localhost"))
-        self.assertEqual((got.status, got.fields["allow"]), (204, "POST, OPTIONS"))
+        self.assertEqual((got.status, got.fields["allow"]), (204, "POST, GET, DELETE, OPTIONS"))
         self.assertNotIn("access-control-allow-origin", got.fields)
         [got] = Wire(answer).send(post(b"", method=b"OPTIONS"))
         self.assertEqual(got.status, 204)

@@ -26,7 +26,9 @@ class IExchange(Interface):
     calls: dict[int | str, Any] = Attribute(
         "what is in flight, by request id; the channel keeps it, not the transport"
     )
-    session: Any = Attribute("the handshake session that the messages belong to; None at first, then the channel's")
+    session: Any = Attribute(
+        "the handshake session that the messages belong to; None at first, then the channel's"
+    )
     streaming: bool = Attribute(
         "whether notifications can go before an answer (false: the HTTP client takes JSON only)"
     )
@@ -42,8 +44,10 @@ class IExchange(Interface):
         """
 
     def prime(event: str, retry: int) -> None:
-        """Begin an HTTP stream with an empty event that carries an id, and tell the client how long to wait before it
-        comes back for more, in milliseconds (revision 2025-11-25, basic/transports). Nothing elsewhere.
+        """Begin an HTTP stream with an empty event that carries an id; elsewhere, do nothing.
+
+        `retry` tells the client how many milliseconds to wait before it comes back (revision 2025-11-25,
+        basic/transports).
         """
 
     def leave() -> None:

@@ -16,7 +16,9 @@ class MemoryExchange:
         replies: decoded answers with their HTTP statuses, in order.
         notifications: decoded notifications, in order.
         written: all decoded messages, in the order they were sent.
-        accepted, abandoned: how many messages were settled without an answer.
+        events: the SSE event id of each notification, empty for none.
+        primed: the event id and the milliseconds of each `prime`.
+        accepted, abandoned, left: how many messages were settled without an answer.
         reply_headers: the header fields of each answer.
 
     Args:
@@ -31,27 +33,40 @@ class MemoryExchange:
         self.peer = peer or Peer(transport="memory" if headers is None else "http", listener="test")
         self.headers = headers
         self.calls: dict[int | str, Any] = {}
+        self.session: Any = None
         self.streaming = streaming
         self.congested = False
         self.replies: list[tuple[int, dict[str, Any]]] = []
         self.reply_headers: list[tuple[tuple[bytes, bytes], ...]] = []
         self.notifications: list[dict[str, Any]] = []
         self.written: list[dict[str, Any]] = []
+        self.events: list[str] = []
+        self.primed: list[tuple[str, int]] = []
         self.accepted = 0
         self.abandoned = 0
+        self.left = 0
 
     def reply(self, message: bytes, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        """See `IExchange`."""
-        decoded = msgspec.json.decode(message)
+        """See `IExchange`. An answer without content, as to a DELETE, is kept as an empty object."""
+        decoded = msgspec.json.decode(message or b"{}")
         self.replies.append((status, decoded))
         self.reply_headers.append(headers)
         self.written.append(decoded)
 
-    def notify(self, message: bytes) -> None:
+    def notify(self, message: bytes, event: str = "") -> None:
         """See `IExchange`."""
         decoded = msgspec.json.decode(message)
         self.notifications.append(decoded)
+        self.events.append(event)
         self.written.append(decoded)
+
+    def prime(self, event: str, retry: int) -> None:
+        """See `IExchange`."""
+        self.primed.append((event, retry))
+
+    def leave(self) -> None:
+        """See `IExchange`."""
+        self.left += 1
 
     def accept(self) -> None:
         """See `IExchange`."""

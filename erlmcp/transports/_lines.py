@@ -75,6 +75,7 @@ class LineConnection(Outgoing):
         "calls",
         "peer",
         "phase",
+        "session",
     )
 
     headers = None
@@ -84,6 +85,7 @@ class LineConnection(Outgoing):
         super().__init__()
         self.phase = Phase.FRESH
         self.calls: dict[int | str, Any] = {}
+        self.session: Any = None
         self.peer: Peer = siblings.nobody
         self._siblings = siblings
         self._framer = LineFramer(siblings.wire.message)
@@ -201,7 +203,7 @@ class LineConnection(Outgoing):
             self._write(message + b"\n")
             self._settled()
 
-    def notify(self, message: bytes) -> None:
+    def notify(self, message: bytes, event: str = "") -> None:  # noqa: ARG002 - HTTP's
         """See `IExchange`. A peer that does not read, and is told of ever more, is cut."""
         batch = self._batch
         if batch is not None:
@@ -214,6 +216,13 @@ class LineConnection(Outgoing):
         if self._overrun():
             log.debug("{peer} does not read: cut", peer=self.peer.address)
             self.cut()
+
+    def prime(self, event: str, retry: int) -> None:
+        """See `IExchange`. Nothing: a stream of lines cannot be resumed."""
+
+    def leave(self) -> None:
+        """See `IExchange`."""
+        self.accept()
 
     def accept(self) -> None:
         """See `IExchange`."""

@@ -1,4 +1,4 @@
-"""One POST and its answer: what the channel holds of an HTTP request."""
+"""One request and its answer: what the channel holds of an HTTP request."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -16,11 +16,12 @@ from erlmcp.transports.http._answers import (
     field_lines,
     status_line,
 )
-from erlmcp.transports.http._head import ACCEPTS_BOTH, ACCEPTS_JSON, ACCEPTS_STREAM
+from erlmcp.transports.http._head import ACCEPTS_BOTH, ACCEPTS_JSON, ACCEPTS_STREAM, Purpose
 
 _NOBODY = Peer(transport="http")
 _OK = 200
 _ACCEPTED = 202
+_MESSAGE: Purpose = Purpose.MESSAGE
 
 
 class Wire(Protocol):
@@ -37,8 +38,8 @@ class Wire(Protocol):
     def settle(self, data: bytes, *, close: bool) -> None:
         """Write the last bytes of the answer under way, and go on to the next request, or close."""
 
-    def stream(self, data: bytes) -> None:
-        """Write some bytes of the answer under way."""
+    def stream(self, data: bytes, *, owed: bool = False) -> None:
+        """Write some bytes of the answer under way. What is owed does not cut a peer that reads slowly."""
 
     @property
     def stamp(self) -> Stamp:
@@ -55,8 +56,9 @@ class Exchange:
     Attributes:
         peer: where the request came from.
         headers: its header fields.
-        calls: the channel's.
+        calls, session: the channel's.
         streaming: whether the client takes an event stream.
+        purpose: what it is for.
         body: the message, as it came in.
         begun: whether a stream has begun.
         refusal: why the request does not get to the channel, if it does not.
@@ -82,7 +84,9 @@ class Exchange:
         "legacy",
         "peer",
         "plain",
+        "purpose",
         "refusal",
+        "session",
         "streaming",
     )
 
@@ -92,6 +96,8 @@ class Exchange:
         self.peer = _NOBODY
         self.headers = headers
         self.calls: dict[int | str, Any] = {}
+        self.session: Any = None
+        self.purpose = _MESSAGE
         self.streaming = True
         self.body = b""
         self.refusal: Refusal | None = None
@@ -115,7 +121,7 @@ class Exchange:
         self._admits = admits
         self.streaming = admits & ACCEPTS_STREAM != 0
         self.cors = cors
-        self.plain = self.plain and admits & ACCEPTS_JSON != 0 and not cors
+        self.plain = self.plain and admits & ACCEPTS_JSON != 0 and not cors and self.purpose is _MESSAGE
 
     def attach(self, wire: Wire, peer: Peer) -> None:
         """Begin: from now on the channel's answers go to this connection."""
@@ -132,25 +138,39 @@ class Exchange:
         if wire is None:
             return
         if self.begun:
-            wire.settle(self._framed(_sse.event(message)) + self._end(), close=self._closes(wire))
+            last = self._framed(_sse.event(message)) if message else b""
+            wire.settle(last + self._end(), close=self._closes(wire))
         elif self.plain and status == _OK and not headers and not wire.closes:
             wire.settle(b"%b%d\r\n\r\n%b" % (wire.stamp.prefix(), len(message), message), close=False)
-        elif status == _OK and self._admits == ACCEPTS_STREAM:
+        elif status == _OK and self._admits == ACCEPTS_STREAM and message:
             data = self._stream_head(wire, headers) + self._framed(_sse.event(message)) + self._end()
             wire.settle(data, close=self._closes(wire))
         else:
             self._answer(wire, status, field_lines(headers), message)
 
-    def notify(self, message: bytes) -> None:
+    def notify(self, message: bytes, event: str = "") -> None:
         """Send an event before the answer. A client that takes JSON alone gets none."""
+        self._say(_sse.event(message, _sse.id_field(event)) if event else _sse.event(message))
+
+    def prime(self, event: str, retry: int) -> None:
+        """See `IExchange`. A client that takes JSON alone gets nothing."""
+        self._say(_sse.priming(event, retry))
+
+    def begin(self) -> None:
+        """Begin the stream with its head alone: the client learns that it is there, before it has anything to say."""
+        if not self.begun:
+            self._say(b"")
+
+    def leave(self) -> None:
+        """See `IExchange`. A stream that has not begun is sent empty; where none can be, this is `abandon`."""
         wire = self._wire
         if wire is None or not self.streaming:
+            self.abandon()
             return
-        data = self._framed(_sse.event(message))
-        if not self.begun:
-            data = self._stream_head(wire, ()) + data
-            self.begun = True
-        wire.stream(data)
+        self._wire = None
+        head = b"" if self.begun else self._stream_head(wire, ())
+        self.begun = True
+        wire.settle(head + self._end(), close=self._closes(wire))
 
     def accept(self) -> None:
         """A notification was taken: 202 without content (revision 2026-07-28, streamable-http, Sending Messages)."""
@@ -167,6 +187,11 @@ class Exchange:
         if wire is not None:
             wire.settle(self._end() if self.begun else b"", close=True)
 
+    def decline(self, refusal: Refusal) -> None:
+        """Answer a request that the channel never sees, now that its turn has come."""
+        if self._wire is not None:
+            self.refuse(self._wire, refusal)
+
     def refuse(self, wire: Wire, refusal: Refusal) -> None:
         """Answer a request that the channel never sees."""
         self._wire = None
@@ -176,6 +201,17 @@ class Exchange:
     def heartbeat(self) -> bytes:
         """What to say on a stream with nothing to say; empty where no stream has begun."""
         return self._framed(_sse.COMMENT) if self.begun else b""
+
+    def _say(self, data: bytes, *, owed: bool = False) -> None:
+        wire = self._wire
+        if wire is None or not self.streaming:
+            return
+        if data:
+            data = self._framed(data)
+        if not self.begun:
+            data = self._stream_head(wire, ()) + data
+            self.begun = True
+        wire.stream(data, owed=owed)
 
     def _closes(self, wire: Wire) -> bool:
         # HTTP/1.0 has no chunks: there the end of a stream is the end of the connection.

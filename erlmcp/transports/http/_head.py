@@ -4,9 +4,11 @@ Framing is checked here as well, because the parser alone does not: it takes ``g
 request without Host.
 """
 
+from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
+from erlmcp.protocol import bare_http_status
 from erlmcp.transports.http._answers import Refusal
 from erlmcp.transports.http._origin import Visitors
 
@@ -17,6 +19,7 @@ ACCEPTS_STREAM: Final = 2
 ACCEPTS_BOTH: Final = ACCEPTS_JSON | ACCEPTS_STREAM
 
 _ALLOW: Final = b"Allow: POST, OPTIONS\r\n"
+_BAD_REQUEST: Final = 400
 _RARE: Final = frozenset({b"content-encoding", b"expect", b"transfer-encoding"})
 _JSON_TYPES: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
 _REMEMBERED_SIZE: Final = 256
@@ -34,7 +37,10 @@ _FOREIGN_ORIGIN: Final = Refusal(
     403, "the Origin header field names no origin that is allowed here; see 'origins'"
 )
 _NOT_HERE: Final = Refusal(404, "there is nothing at this path; see the 'path' of the listener")
-_METHOD: Final = Refusal(405, "messages are sent with POST", _ALLOW)
+_NO_SESSION: Final = Refusal(405, "without a session, messages are sent with POST", _ALLOW)
+_SESSION_NEEDED: Final = Refusal(
+    400, "GET and DELETE need the Mcp-Session-Id that 'initialize' was answered with"
+)
 _TUNNEL: Final = Refusal(405, "this server is no proxy; messages are sent with POST", _ALLOW, close=True)
 _VERSION: Final = Refusal(505, "the request must be HTTP/1.1 or HTTP/1.0", close=True)
 _CODING: Final = Refusal(501, "the only transfer coding taken here is 'chunked', alone", close=True)
@@ -46,7 +52,31 @@ _TYPE: Final = Refusal(
 )
 _ENCODING: Final = Refusal(415, "the Content-Encoding must be gzip, or none", b"Accept-Encoding: gzip\r\n")
 _EXPECTATION: Final = Refusal(417, "the only expectation met here is 100-continue", close=True)
-NOT_ACCEPTABLE: Final = Refusal(406, "Accept must admit application/json, text/event-stream or, best, both")
+_NOT_ACCEPTABLE: Final = Refusal(406, "Accept must admit application/json, text/event-stream or, best, both")
+_STREAM_NOT_ACCEPTABLE: Final = Refusal(406, "Accept must admit text/event-stream: GET opens a stream")
+
+
+class Purpose(IntEnum):
+    """What a request that is taken is for."""
+
+    MESSAGE = 0
+    """POST on the MCP path."""
+    OPEN = 1
+    """GET on the MCP path, with a session: a stream of its own."""
+    DELETE = 2
+    """DELETE on the MCP path: the end of a session."""
+    OLD_STREAM = 3
+    """GET on the stream's path of revision 2024-11-05."""
+    OLD_MESSAGE = 4
+    """POST on the messages' path of revision 2024-11-05."""
+
+
+# A member looked up in its class costs as much as a call.
+_MESSAGE: Purpose = Purpose.MESSAGE
+
+_MCP: Final = {b"POST": Purpose.MESSAGE, b"GET": Purpose.OPEN, b"DELETE": Purpose.DELETE}
+_OLD_STREAM: Final = {b"GET": Purpose.OLD_STREAM}
+_OLD_MESSAGES: Final = {b"POST": Purpose.OLD_MESSAGE}
 
 
 def too_large(limit: int) -> Refusal:
@@ -61,18 +91,37 @@ class Rules:
         path: the path of the MCP endpoint.
         visitors: the rules for Origin and Host.
         message: the largest body, in bytes.
+        old_stream: the stream's path of revision 2024-11-05; empty where that is not served.
+        old_messages: the path to which its messages are posted.
+
+    Attributes:
+        visitors: as above.
+        old_messages: as above.
     """
 
-    __slots__ = ("_message", "_path", "_too_large", "visitors")
+    __slots__ = ("_message", "_path", "_paths", "_too_large", "old_messages", "visitors")
 
-    def __init__(self, path: bytes, visitors: Visitors, message: int) -> None:
+    def __init__(
+        self,
+        path: bytes,
+        visitors: Visitors,
+        message: int,
+        old_stream: bytes = b"",
+        old_messages: bytes = b"/messages",
+    ) -> None:
         self._path = path
+        self._paths = {path: _MCP}
+        if old_stream:
+            self._paths |= {old_stream: _OLD_STREAM, old_messages: _OLD_MESSAGES}
+        self.old_messages = old_messages
         self.visitors = visitors
         self._message = message
         self._too_large = too_large(message)
 
-    def refusal(self, method: bytes, target: bytes, headers: Headers, version: str = "1.1") -> Refusal | None:
-        """Why a request is not taken, or None if it is.
+    def purpose(
+        self, method: bytes, target: bytes, headers: Headers, version: str = "1.1"
+    ) -> Purpose | Refusal:
+        """What a request is for, or why it is not taken.
 
         Args:
             method: as the parser read it.
@@ -87,17 +136,22 @@ class Rules:
         if method == b"CONNECT":
             # Whoever asks for a tunnel believes that what follows is no HTTP.
             return _TUNNEL
-        if target != self._path:
-            found = self._about_target(target, host)
-            if found is not None:
-                return found
-        if method != b"POST":
-            return self._about_method(method, headers)
+        if target == self._path and method == b"POST":
+            purpose = _MESSAGE
+        else:
+            asked = self._about_target(method, target, headers)
+            if isinstance(asked, Refusal):
+                return asked
+            purpose = asked
         if not _RARE.isdisjoint(headers):
             found = _about_rare(headers, version)
             if found is not None:
                 return found
-        return self._about_body(headers)
+        if purpose is _MESSAGE or purpose is Purpose.OLD_MESSAGE:
+            found = self._about_body(headers)
+            if found is not None:
+                return found
+        return purpose
 
     def _about_body(self, headers: Headers) -> Refusal | None:
         length = headers.get(b"content-length")
@@ -125,20 +179,36 @@ class Rules:
             return _FOREIGN_ORIGIN
         return None
 
-    def _about_target(self, target: bytes, host: bytes | None) -> Refusal | None:
+    def _about_target(self, method: bytes, target: bytes, headers: Headers) -> Purpose | Refusal:
         if target.lower().startswith((b"http://", b"https://")):
             # RFC 9112, 3.2.2: a server must take the absolute form; its authority takes the place of Host.
             authority, slash, path = target.partition(b"://")[2].partition(b"/")
+            host = headers.get(b"host")
             if host is not None and authority.lower() != host.lower():
                 return _WRONG_AUTHORITY
             target = slash + path
-        return None if target.partition(b"?")[0] == self._path else _NOT_HERE
+        methods = self._paths.get(target.partition(b"?")[0])
+        if methods is None:
+            return _NOT_HERE
+        purpose = methods.get(method)
+        if purpose is None:
+            return self._about_method(method, methods, headers)
+        if purpose is Purpose.OPEN or purpose is Purpose.DELETE:
+            status = bare_http_status(
+                session=b"mcp-session-id" in headers, version_header=headers.get(b"mcp-protocol-version")
+            )
+            if status is not None:
+                return _SESSION_NEEDED if status == _BAD_REQUEST else _NO_SESSION
+        return purpose
 
-    def _about_method(self, method: bytes, headers: Headers) -> Refusal:
+    def _about_method(self, method: bytes, methods: dict[bytes, Purpose], headers: Headers) -> Refusal:
+        served = b", ".join(methods)
+        allow = b"Allow: %b, OPTIONS\r\n" % served
         if method == b"OPTIONS":
             requested = headers.get(b"access-control-request-headers", b"")
-            return Refusal(204, "", _ALLOW + self.visitors.preflight(headers.get(b"origin", b""), requested))
-        return _METHOD
+            origin = headers.get(b"origin", b"")
+            return Refusal(204, "", allow + self.visitors.preflight(origin, requested, served))
+        return Refusal(405, f"the methods at this path are {served.decode()}", allow)
 
 
 def _about_rare(headers: Headers, version: str) -> Refusal | None:
@@ -161,6 +231,14 @@ def _is_json(kind: bytes) -> bool:
     media, *parameters = [part.strip().lower() for part in kind.split(b";")]
     charsets = [part.partition(b"=")[2].strip(b'" ') for part in parameters if part.startswith(b"charset")]
     return media == b"application/json" and all(charset in {b"utf-8", b"utf8"} for charset in charsets)
+
+
+def unacceptable(purpose: Purpose, admits: int) -> Refusal | None:
+    """406 where the client accepts nothing that an answer to such a request may be."""
+    if purpose is Purpose.OPEN or purpose is Purpose.OLD_STREAM:
+        return None if admits & ACCEPTS_STREAM else _STREAM_NOT_ACCEPTABLE
+    # What is posted to the old path, and what is deleted, is answered without content.
+    return _NOT_ACCEPTABLE if purpose is _MESSAGE and not admits else None
 
 
 def accepted(accept: bytes) -> int:

@@ -15,7 +15,16 @@ from erlmcp.interfaces import WireLimits
 from erlmcp.transports.http._answers import Refusal
 from erlmcp.transports.http._exchange import Exchange
 from erlmcp.transports.http._familiar import FamiliarHeads
-from erlmcp.transports.http._head import ACCEPTS_BOTH, NOT_ACCEPTABLE, Headers, Rules, accepted, too_large
+from erlmcp.transports.http._head import (
+    ACCEPTS_BOTH,
+    Headers,
+    Purpose,
+    Rules,
+    accepted,
+    too_large,
+    unacceptable,
+)
+from erlmcp.transports.http._old_stream import OldMessage, OldStream
 
 SLICE: Final = 8192
 """The most bytes to feed at once. What one slice holds is the bound of the queue: the parser cannot be paused."""
@@ -33,6 +42,7 @@ _COMMON: Final = (
     "Host",
     "Last-Event-ID",
     "MCP-Protocol-Version",
+    "MCP-Session-Id",
     "Mcp-Method",
     "Mcp-Name",
     "Mcp-Session-Id",
@@ -55,6 +65,8 @@ _SPECIAL: Final = frozenset({b"content-encoding", b"expect", b"upgrade"})
 # A field line has ": " and CR LF besides its name and value; a request line two spaces, version and CR LF.
 _FIELD_EXTRA: Final = 4
 _LINE_EXTRA: Final = 12
+
+_MESSAGE: Purpose = Purpose.MESSAGE
 
 _TOO_MANY: Final = Refusal(431, "the request has too many header fields", close=True)
 _TOO_LONG: Final = Refusal(431, "the request line and header fields are too long", close=True)
@@ -232,14 +244,21 @@ class Intake:
         # Without a Connection field only HTTP/1.1 goes on; asking for the version costs more than this.
         version = "1.1" if keep and b"connection" not in headers else parser.get_http_version()
         method = parser.get_method()
-        exchange = self._exchange = Exchange(headers, keep=keep, legacy=version == "1.0")
-        refusal = self._rules.refusal(method, target, headers, version)
+        found = self._rules.purpose(method, target, headers, version)
+        if isinstance(found, Refusal):
+            refusal, purpose = found, _MESSAGE
+        else:
+            refusal, purpose = None, found
+        if purpose is _MESSAGE:
+            exchange = Exchange(headers, keep=keep, legacy=version == "1.0")
+        else:
+            exchange = _made_for(purpose, target, headers, keep=keep, legacy=version == "1.0")
+        self._exchange = exchange
         admits = accepted(headers.get(b"accept", b""))
-        usual = admits == ACCEPTS_BOTH and b"origin" not in headers
+        usual = admits == ACCEPTS_BOTH and b"origin" not in headers and purpose is _MESSAGE
         if not usual:
             exchange.admit(admits, self._rules.visitors.cors(headers.get(b"origin", b"")))
-            if not admits and refusal is None:
-                refusal = NOT_ACCEPTABLE
+            refusal = refusal or unacceptable(purpose, admits)
         if refusal is not None or not _SPECIAL.isdisjoint(headers):
             self._set_apart(exchange, refusal, method, headers, version)
         elif self._met and usual and exchange.plain and b"content-length" in headers:
@@ -358,3 +377,15 @@ class Intake:
         self._body = b""
         self._left = 0
         self.queue.append(exchange)
+
+
+def _made_for(purpose: Purpose, target: bytes, headers: Headers, *, keep: bool, legacy: bool) -> Exchange:
+    exchange: Exchange
+    if purpose is Purpose.OLD_STREAM:
+        exchange = OldStream(headers, keep=keep, legacy=legacy)
+    elif purpose is Purpose.OLD_MESSAGE:
+        exchange = OldMessage(headers, target, keep=keep, legacy=legacy)
+    else:
+        exchange = Exchange(headers, keep=keep, legacy=legacy)
+    exchange.purpose = purpose
+    return exchange

@@ -91,6 +91,7 @@ class HttpListener:
     def drain(self) -> Deferred[None]:
         """Accept no more, close what is idle, let the rest end; fires when no connection is left."""
         self._shared.draining = True
+        self._shared.old.drain()
         return self._end(lambda connection: connection.drain())
 
     def close(self) -> Deferred[None]:

@@ -99,12 +99,13 @@ class Visitors:
         """Header lines that let a page of a configured origin read the answer; empty for any other."""
         return self._fields.get(origin, b"")
 
-    def preflight(self, origin: bytes, requested: bytes) -> bytes:
+    def preflight(self, origin: bytes, requested: bytes, methods: bytes) -> bytes:
         """Header lines that answer a CORS preflight, besides those of `cors`; empty for an origin not configured.
 
         Args:
             origin: the Origin field.
             requested: the Access-Control-Request-Headers field; of it what the protocol uses is allowed.
+            methods: those that the path has.
         """
         if origin not in self._fields:
             return b""
@@ -112,7 +113,9 @@ class Visitors:
         allowed = b", ".join(sorted({name for name in names if _may_be_sent(name)} | _SENT))
         return b"".join(
             (
-                b"Access-Control-Allow-Methods: POST\r\nAccess-Control-Allow-Headers: ",
+                b"Access-Control-Allow-Methods: ",
+                methods,
+                b"\r\nAccess-Control-Allow-Headers: ",
                 allowed,
                 b"\r\nAccess-Control-Max-Age: 600\r\n",
             )

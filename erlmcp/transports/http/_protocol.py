@@ -22,7 +22,7 @@ from erlmcp.transports import peer_of, tune
 from erlmcp.transports.http._answers import CONTINUE, Refusal, Stamp
 from erlmcp.transports.http._direct import send_at_once, sends_at_once
 from erlmcp.transports.http._exchange import Exchange
-from erlmcp.transports.http._head import too_large
+from erlmcp.transports.http._head import Purpose, too_large
 from erlmcp.transports.http._inflate import InflatedTooLargeError, NotGzipError, inflate
 from erlmcp.transports.http._intake import SLICE, Intake
 from erlmcp.transports.http._shared import Shared
@@ -62,11 +62,12 @@ _ANSWER: Phase = Phase.ANSWER
 _STREAM: Phase = Phase.STREAM
 _CLOSING: Phase = Phase.CLOSING
 _GONE: Phase = Phase.GONE
+_MESSAGE: Purpose = Purpose.MESSAGE
 
 
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
 class HttpConnection:
-    """A Twisted protocol that hands POSTs to a channel.
+    """A Twisted protocol that hands requests to a channel.
 
     Args:
         shared: what all connections of a listener have in common.
@@ -233,9 +234,9 @@ class HttpConnection:
         else:
             self._pump(b"")
 
-    def stream(self, data: bytes) -> None:
+    def stream(self, data: bytes, *, owed: bool = False) -> None:
         """A part of the answer under way."""
-        if self._paused and self._unsent >= _CUT * self._shared.wire.write_buffer:
+        if self._paused and not owed and self._unsent >= _CUT * self._shared.wire.write_buffer:
             self.transport.abortConnection()
         elif self._out is not None:
             self._collect(self._out, data)
@@ -309,7 +310,10 @@ class HttpConnection:
         self._current = exchange
         exchange.attach(self, self._peer)
         body, exchange.body = exchange.body, b""
-        self._shared.channel.received(body, exchange)
+        if exchange.purpose is _MESSAGE:
+            self._shared.channel.received(body, exchange)
+        else:
+            self._shared.serve(exchange, body)
 
     def _recognize(self) -> str | None:
         """Learn who the peer is, now that TLS or a proxy has said it; why it may not stay as such, if so."""

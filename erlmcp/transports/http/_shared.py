@@ -9,9 +9,11 @@ from twisted.internet.defer import Deferred, succeed
 from erlmcp.interfaces import IChannel, IConnectionLimits, WireLimits
 from erlmcp.timing import Wheel
 from erlmcp.transports.http._answers import Stamp
+from erlmcp.transports.http._exchange import Exchange
 from erlmcp.transports.http._familiar import FamiliarHeads
-from erlmcp.transports.http._head import Rules
+from erlmcp.transports.http._head import Purpose, Rules
 from erlmcp.transports.http._intake import Intake
+from erlmcp.transports.http._old_stream import ENDING, OldMessage, OldStream, OldStreams
 
 _SPARE: Final = 256
 
@@ -41,6 +43,7 @@ class Shared:
     Attributes:
         connections: those that are there, in order of arrival.
         draining: whether no more requests are wanted.
+        old: the streams of revision 2024-11-05.
     """
 
     __slots__ = (
@@ -52,6 +55,7 @@ class Shared:
         "draining",
         "limits",
         "name",
+        "old",
         "rules",
         "seconds",
         "stamp",
@@ -80,9 +84,24 @@ class Shared:
         self.stamp = Stamp(wall)
         self.connections: dict[Connection, None] = {}
         self.draining = False
+        self.old = OldStreams(channel, limits.wire.in_flight, rules.old_messages)
         self._familiar = FamiliarHeads()
         self._spare: list[Intake] = []
         self._waiting: list[Deferred[None]] = []
+
+    def serve(self, exchange: Exchange, body: bytes) -> None:
+        """A request whose turn has come and which is no message on the MCP path."""
+        if isinstance(exchange, OldMessage):
+            self.old.take(exchange, body)
+        elif exchange.purpose is Purpose.DELETE:
+            self.channel.deleted(exchange)
+        elif self.draining:
+            exchange.decline(ENDING)
+        elif isinstance(exchange, OldStream):
+            self.old.open(exchange)
+        else:
+            self.channel.opened(exchange)
+            exchange.begin()
 
     def lend(self) -> Intake:
         """An intake for a connection on which something arrives."""

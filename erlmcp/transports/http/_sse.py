@@ -16,11 +16,24 @@ FIELDS: Final = (
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 
 
-def event(message: bytes) -> bytes:
-    """One event that carries `message`; line breaks in it, which JSON allows between tokens, become lines of data."""
+def event(message: bytes, fields: bytes = b"") -> bytes:
+    """One event that carries `message`; line breaks in it, which JSON allows between tokens, become lines of data.
+
+    `fields` are further lines of it, each with its newline.
+    """
     if b"\n" in message or b"\r" in message:
         message = b"\ndata: ".join(message.splitlines())
-    return b"data: %b\n\n" % message
+    return b"%bdata: %b\n\n" % (fields, message)
+
+
+def id_field(event: str) -> bytes:
+    """The line that gives an event an id; a client that comes back says the last one in ``Last-Event-ID``."""
+    return b"id: %b\n" % event.encode()
+
+
+def priming(event: str, retry: int) -> bytes:
+    """An event with an id and without data, and the milliseconds to wait before coming back (2025-11-25)."""
+    return b"id: %b\nretry: %d\ndata: \n\n" % (event.encode(), retry)
 
 
 def chunk(data: bytes) -> bytes:

@@ -22,16 +22,20 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             On loopback, pages of this machine may use it as well, but only these get CORS headers.
         hosts: further names that the server is called by, with or without a port. On loopback they are added to
             ``localhost``, ``127.0.0.1`` and ``[::1]``; elsewhere they are, if given, the only ones.
+        sse: the path of the stream of revision 2024-11-05 (HTTP with SSE), such as ``/sse``; empty for none.
+        messages: where clients of that stream post their messages.
     """
 
     path: str = "/mcp"
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    sse: str = ""
+    messages: str = "/messages"
 
 
 @implementer(ITransport)
 class HttpTransport:
-    """Streamable HTTP, revision 2026-07-28, over HTTP/1.1 on any Twisted stream endpoint."""
+    """Streamable HTTP, over HTTP/1.1 on any Twisted stream endpoint; HTTP with SSE beside it where that is wanted."""
 
     name = "http"
     options = HttpOptions
@@ -42,9 +46,26 @@ class HttpTransport:
         Raises:
             ValueError: an endpoint, a path, an origin or a host that cannot be.
         """
-        if _PATH.fullmatch(options.path) is None:
-            raise ValueError(f"path: {options.path!r} is no path; one looks like '/mcp', with no query")
-        visitors = Visitors(options.origins, options.hosts)
-        rules = Rules(options.path.encode(), visitors, context.limits.wire.message)
+        _check_paths(options)
+        rules = Rules(
+            options.path.encode(),
+            Visitors(options.origins, options.hosts),
+            context.limits.wire.message,
+            options.sse.encode(),
+            options.messages.encode(),
+        )
         listener: IListener = HttpListener(context, rules)
         return listener
+
+
+def _check_paths(options: HttpOptions) -> None:
+    paths = {"path": options.path}
+    if options.sse:
+        paths |= {"sse": options.sse, "messages": options.messages}
+    taken: dict[str, str] = {}
+    for key, path in paths.items():
+        if _PATH.fullmatch(path) is None:
+            raise ValueError(f"{key}: {path!r} is no path; one looks like '/mcp', with no query")
+        if path in taken:
+            raise ValueError(f"{key}: {path!r} is the {taken[path]} too; each needs a path of its own")
+        taken[path] = f"'{key}'"

@@ -53,6 +53,7 @@ class FramesConnection(Outgoing, Protocol):
     def __init__(self, siblings: Connections, largest: int) -> None:
         super().__init__()
         self.calls: dict[int | str, Any] = {}  # the channel's
+        self.session: Any = None  # the channel's
         self.peer = siblings.nobody
         self._siblings = siblings
         self._largest = largest
@@ -89,6 +90,7 @@ class FramesConnection(Outgoing, Protocol):
         self._siblings.closed(self)
 
     # IExchange: what the channel asks for. Each message is settled once, by `reply`, `accept` or `abandon`.
+    # `leave` and `prime` have a meaning of their own on HTTP alone.
 
     @property
     def congested(self) -> bool:
@@ -100,7 +102,7 @@ class FramesConnection(Outgoing, Protocol):
         self._send(message)
         self.accept()
 
-    def notify(self, message: bytes) -> None:
+    def notify(self, message: bytes, event: str = "") -> None:
         """Send something that is no answer; a peer that never reads does not get ever more of it."""
         self._send(message)
         if self.unsent >= 4 * self._siblings.wire.write_buffer:
@@ -118,6 +120,13 @@ class FramesConnection(Outgoing, Protocol):
     def abandon(self) -> None:
         """Settle a message that was cancelled."""
         self.accept()
+
+    def leave(self) -> None:
+        """Settle a message that the client will come back for: here, nobody comes back."""
+        self.accept()
+
+    def prime(self, event: str, retry: int) -> None:
+        """Nothing: these streams cannot be resumed."""
 
     # What the listener asks for.
 
