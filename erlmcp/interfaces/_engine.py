@@ -104,18 +104,19 @@ class NotDurable(EngineError):  # noqa: N818
 class IEngine(Interface):
     """Entries with revisions, names with leases, buckets of tokens, hints.
 
-    What returns a Deferred may cost a round trip; `peek`, `watch`, `publish` and `subscribe` never do. Bad arguments raise
-    ValueError at once; whatever else is in the way comes as an `EngineError` through the Deferred. Keys, names, buckets
-    and topics are 1 to 512 bytes of UTF-8. Revisions grow with each change, also across restarts; one is never 0.
+    What returns a Deferred may cost a round trip; `peek`, `watch`, `publish` and `subscribe` never do. Bad arguments
+    raise ValueError at once; whatever else is in the way comes as an `EngineError` through the Deferred. Keys, names,
+    buckets and topics are 1 to 512 bytes of UTF-8. Revisions grow with each change, also across restarts; none is 0.
 
-    A key may be set under a lease or with an expiry. The names that are held are keys too, ``name/`` and the name, with the
-    owner as their value: they can be watched and peeked at, but set by `register` alone.
+    A key may be set under a lease or with an expiry. Names that are held are keys too, ``name/`` and the name, with
+    the owner as their value: they can be watched and peeked at, but set by `register` alone.
     """
 
     def peek(key: str) -> Stored | None:
         """What this process knows of a key without asking: for the hot path.
 
-        An embedded engine knows all. One elsewhere knows the prefixes that are watched here, as of the last change that came.
+        An embedded engine knows all. One elsewhere knows the prefixes that are watched here, as of the last change
+        that came.
         """
 
     def get(key: str) -> Deferred[Stored | None]:
@@ -135,8 +136,8 @@ class IEngine(Interface):
         Args:
             key: the key.
             value: at most 64 KiB.
-            expires: when it is forgotten, in seconds since the epoch; None for never. Never early: if the system's clock is
-                set, both that clock and the time that has really passed must agree that it is over.
+            expires: when it is forgotten, in seconds since the epoch; None for never. Never early: if the system's
+                clock is set, both that clock and the time that has really passed must agree that it is over.
             lease: forget it when this lease is over; not together with `durable`.
             expect: the revision that the key must be at, 0 for no such key; None for whatever is there.
             durable: it outlives a restart, where the engine has a place for that. The Deferred then fires only when a
@@ -146,7 +147,7 @@ class IEngine(Interface):
             its new revision.
 
         Raises:
-            Conflict, LeaseLost, EngineFull, NotDurable: through the Deferred. After all but the last nothing has changed.
+            Conflict, LeaseLost, EngineFull, NotDurable: through the Deferred. Only after the last has it changed.
         """
 
     def delete(key: str, *, expect: int | None = None) -> Deferred[bool]:
@@ -174,8 +175,8 @@ class IEngine(Interface):
 
         Args:
             prefix: of keys.
-            watcher: gets each change after `since`; where the engine does not know them all any more, and where `since` is None,
-                it gets a snapshot in their place, whenever that happens: never is a change left out unsaid.
+            watcher: gets each change after `since`. Where the engine does not know them all any more, and where `since`
+                is None, it gets a snapshot in their place, whenever that happens: no change is left out unsaid.
             since: the revision that the watcher knows the prefix at.
 
         Returns:
