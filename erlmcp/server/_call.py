@@ -117,6 +117,10 @@ class Call:
     def leave(self) -> None:
         """See `IConversation`: there is nothing to come back to in this era."""
 
+    def abandon(self) -> None:
+        """Its client wants no answer any more."""
+        self.exchange.abandon()
+
     def waits(self) -> None:
         """It is not done yet: note it where it can be found by its id."""
         self.exchange.calls[self.request.id] = self

@@ -3,16 +3,16 @@
 One failure domain per connection: what is in flight is kept on the exchange that it came by, and dies with it.
 """
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, cast
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from erlmcp.interfaces import IChannel, ICounters, IExchange, Outcome
+from erlmcp.interfaces import IChannel, ICounters, IExchange, Outcome, Principal, Request
 from erlmcp.jsonrpc import Codec, MalformedMessage, Message
 from erlmcp.protocol import (
     Decision,
@@ -22,17 +22,20 @@ from erlmcp.protocol import (
     classify_request,
     classify_response,
     errors,
+    has_envelope,
     read_meta,
-    refuse_handshake,
+    refuse_array,
 )
+from erlmcp.server._batch import BatchExchange
 from erlmcp.server._call import Call
 from erlmcp.server._drive import Finished, begin
+from erlmcp.server._handshake import SESSION_HEADER, VERSION_HEADER, HandshakeEdge
+from erlmcp.server._handshake_call import HandshakeCall
+from erlmcp.server._in_flight import InFlight
 from erlmcp.server._modern import ModernEdge
 from erlmcp.server._pipeline import Pipeline
 
 log = Logger()
-
-VERSION_HEADER = b"mcp-protocol-version"
 
 
 @implementer(IChannel)
@@ -41,7 +44,7 @@ class Channel:
 
     Args:
         codec: reads messages within the listener's limits.
-        edge: the modern edge.
+        modern, handshake: the edges of the two eras.
         pipeline: the gates and what lies behind.
         counters: counts answers that never reached the pipeline.
         seconds: a clock for durations.
@@ -150,8 +153,8 @@ class Channel:
                 parts = self._codec.decode_batch(message)
             except MalformedMessage as bad:
                 raise McpError(bad.code, bad.message, bad.data, status=400) from None
-            if any(isinstance(part, Message) and part.method == "initialize" for part in parts):
-                raise errors.invalid_request("initialize may not be part of a batch")
+            if any(isinstance(part, Message) and _stands_alone(part) for part in parts):
+                raise errors.invalid_request("initialize and requests with an envelope may not be part of a batch")
             batch = BatchExchange(exchange, len(parts))
             for part in parts:
                 if isinstance(part, MalformedMessage):
@@ -266,19 +269,34 @@ class Channel:
         version = None if exchange.headers is None else exchange.headers.get(VERSION_HEADER)
         method: str = message.method  # type: ignore[assignment]
         verdict = classify_notification(method, on_http=on_http, version_header=version)
-        if verdict.decision is Decision.CANCEL and isinstance(message.params, Params):
-            call = exchange.calls.get(message.params.request_id)  # type: ignore[arg-type]  # UNSET finds none
-            if call is not None:
-                self._give_up(call)
-                reason = message.params.reason
-                log.debug(
-                    "{method} {name} of request {id} was cancelled: {reason}",
-                    method=call.request.method,
-                    name=call.request.name,
-                    id=call.request.id,
-                    reason="no reason given" if reason is UNSET else reason[:200],
-                )
+        if verdict.decision is Decision.CANCEL:
+            self._cancel(message, exchange.calls)
+        elif on_http and verdict.decision is Decision.HANDSHAKE and SESSION_HEADER in (exchange.headers or ()):
+
+            def noted(principal: Principal) -> None:
+                session = self._handshake.session_of(exchange, principal)
+                if session is not None and method == "notifications/cancelled":
+                    self._cancel(message, session.calls)
+                exchange.accept()
+
+            self._identified(exchange, noted)
+            return
         exchange.accept()
+
+    def _cancel(self, message: Message[Params], calls: Mapping[int | str, Call]) -> None:
+        if not isinstance(message.params, Params):
+            return
+        call = calls.get(message.params.request_id)  # type: ignore[arg-type]  # UNSET finds none
+        if call is not None:
+            self._give_up(call)
+            reason = message.params.reason
+            log.debug(
+                "{method} {name} of request {id} was cancelled: {reason}",
+                method=call.request.method,
+                name=call.request.name,
+                id=call.request.id,
+                reason="no reason given" if reason is UNSET else reason[:200],
+            )
 
     def _give_up(self, call: Call) -> None:
         """The client wants no answer any more: stop the work, free what it holds, send nothing."""
@@ -289,11 +307,17 @@ class Channel:
             call.passage.cancel()
         if call.running is not None:
             call.running.cancel()
-        call.exchange.abandon()
+        call.abandon()
 
     def _refuse(self, exchange: IExchange, id: int | str | None, error: McpError, method: str) -> None:  # noqa: A002
         self._counters.error(method, error.code)
         self._modern.refuse(exchange, id, error)
+
+
+def _stands_alone(message: Message[Params]) -> bool:
+    """What rule f allows in no batch."""
+    meta = read_meta(UNSET if message.params is UNSET else message.params.meta)
+    return message.method == "initialize" or has_envelope(meta)
 
 
 def _report(failure: Failure) -> None:

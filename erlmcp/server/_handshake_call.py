@@ -86,6 +86,14 @@ class HandshakeCall(Call):
         else:
             self.stream.finish(message)
 
+    def abandon(self) -> None:
+        """See `Call`."""
+        if self.stream is None:
+            super().abandon()
+        else:
+            self.stream.finished = True
+            self.stream.leave()
+
     def _open_for_notifications(self) -> bool:
         if self.stream is None:
             return super()._open_for_notifications()

@@ -2,35 +2,42 @@
 
 import time
 from collections.abc import Callable, Sequence
+from secrets import token_hex
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from erlmcp.catalog import Catalog
-from erlmcp.interfaces import IChannel, ICounters, IMiddleware, Request
+from erlmcp.interfaces import IChannel, ICounters, IEngine, IMiddleware, Request
 from erlmcp.jsonrpc import Codec, Limits
-from erlmcp.protocol import Cursors, KeyRing, Params
-from erlmcp.server._channel import Channel, InFlight
+from erlmcp.protocol import LIFETIME, Cursors, KeyRing, Params, SessionTokens
+from erlmcp.server._channel import Channel
 from erlmcp.server._directory import Directory
 from erlmcp.server._dispatch import Dispatch
+from erlmcp.server._handshake import HandshakeEdge
+from erlmcp.server._in_flight import InFlight
+from erlmcp.server._live import LiveQuestions
 from erlmcp.server._modern import ModernEdge
 from erlmcp.server._parking import Parking
 from erlmcp.server._pipeline import Gates, Pipeline
+from erlmcp.server._sessions import Sessions
 from erlmcp.server._subscriptions import Subscriptions
 from erlmcp.timing import Wheel
 
 
 class Server:
-    """Serves a catalog to modern clients, over any transport.
+    """Serves a catalog to clients of both eras, over any transport.
 
     Args:
         name, version, title: what clients are told (``serverInfo``).
         catalog: what there is to serve.
         gates: the pipeline's gates.
         counters: where requests and errors are counted.
-        key_ring: seals cursors and ``requestState``.
+        key_ring: seals cursors, ``requestState`` and session ids.
+        engine: keeps what of sessions must outlive the process.
         clock: the reactor.
+        owner: this worker's name, in ids that must find their way back to it.
         instructions: for models; the providers' own where empty.
         website, icons: further parts of ``serverInfo``.
         middleware: around each dispatch, the first outermost.
@@ -39,6 +46,10 @@ class Server:
         park_limit: seconds that a call waits for its client's input.
         parked_per_principal, parked: how many calls may so wait.
         subscriptions: how many may listen at once.
+        session_lifetime: seconds that a handshake session may live.
+        session_idle: seconds that its streams are kept without a word from its client.
+        sessions_per_hour: how many a principal may open in an hour.
+        answer_limit: seconds that a handshake client has to answer a question.
         wall_clock, seconds: seconds since the epoch, and a clock for durations.
     """
 
@@ -51,7 +62,9 @@ class Server:
         gates: Gates,
         counters: ICounters,
         key_ring: KeyRing,
+        engine: IEngine,
         clock: IReactorTime,
+        owner: str = "",
         title: str | None = None,
         instructions: str = "",
         website: str | None = None,
@@ -63,6 +76,10 @@ class Server:
         parked_per_principal: int = 100,
         parked: int = 10_000,
         subscriptions: int = 50_000,
+        session_lifetime: float = LIFETIME,
+        session_idle: float = 1_800.0,
+        sessions_per_hour: int = 10_000,
+        answer_limit: float = 600.0,
         wall_clock: Callable[[], float] = time.time,
         seconds: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -92,8 +109,6 @@ class Server:
             page_size=page_size,
             instructions=instructions,
         )
-        dispatch = Dispatch(directory, self.subscriptions, self.parking, middleware, self._wheel, clock)
-        self._pipeline = Pipeline(gates, dispatch, counters, seconds)
         info: dict[str, Any] = {"name": name, "version": version}
         if title is not None:
             info["title"] = title
@@ -101,7 +116,29 @@ class Server:
             info["websiteUrl"] = website
         if icons:
             info["icons"] = list(icons)
-        self._edge = ModernEdge(info, catalog.capabilities, self.parking)
+        self._modern = ModernEdge(info, catalog.capabilities, self.parking)
+        owner = owner or token_hex(4)
+        self.sessions = Sessions(
+            SessionTokens(key_ring.sealer("session"), session_lifetime),
+            engine,
+            self._wheel,
+            clock,
+            wall_clock,
+            owner=owner,
+            idle=session_idle,
+            minted_per_hour=sessions_per_hour,
+        )
+        self.questions = LiveQuestions(owner, self._wheel, limit=answer_limit)
+        self._handshake = HandshakeEdge(
+            info,
+            lambda: instructions or catalog.instructions,
+            catalog.capabilities,
+            self.sessions,
+            self.questions,
+            self.subscriptions,
+        )
+        dispatch = Dispatch(directory, self.subscriptions, self._handshake.own, middleware, self._wheel, clock)
+        self._pipeline = Pipeline(gates, dispatch, counters, seconds)
         self._unwatch = catalog.watch(self.subscriptions.publish)
 
     @property
@@ -116,13 +153,22 @@ class Server:
             limits: that listener's own limits of a message's size and shape.
         """
         codec = Codec(Params, limits or self._limits)
-        return Channel(codec, self._edge, self._pipeline, self._counters, self._seconds, self._in_flight)
+        return Channel(
+            codec,
+            self._modern,
+            self._handshake,
+            self._pipeline,
+            self._counters,
+            self._seconds,
+            self._in_flight,
+        )
 
     def drain(self) -> Deferred[None]:
         """End subscriptions gracefully and parked calls at once; fires when no call is left."""
         self._unwatch()
         self.subscriptions.close()
         self.parking.close()
+        self.sessions.close()
         return self._in_flight.empty()
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ A token says all of a session that only lists and calls; nothing is kept of it. 
 outlive the process (log level, subscriptions, that a session was deleted) in the engine.
 """
 
+import hashlib
 from collections.abc import Callable
 from secrets import token_hex
 
@@ -97,9 +98,9 @@ class Sessions:
         Raises:
             McpError: the principal has opened too many in this hour.
         """
-        bucket = f"sessions/{principal.kind}/{principal.id}"
+        whose = hashlib.sha256(principal_binding(principal.kind, principal.id)).hexdigest()
         rate = self._minted_per_hour / _HOUR
-        granted = await self._engine.take(bucket, 1, 1, rate=rate, burst=self._minted_per_hour)
+        granted = await self._engine.take(f"sessions/{whose}", 1, rate=rate, burst=self._minted_per_hour)
         if not granted.granted:
             raise errors.rate_limited(
                 f"{self._minted_per_hour} sessions were opened within the hour, which is the most for one caller",
@@ -179,7 +180,7 @@ class Sessions:
         )
         kept = self._engine.peek(f"session/{token.id}")
         if kept is not None:
-            state = msgspec.json.decode(kept, type=Kept)
+            state = msgspec.json.decode(kept.value, type=Kept)
             session.log_level = state.level
             session.uris.update(state.uris)
         return session
