@@ -122,11 +122,13 @@ class Channel:
             begun = begin(self._pipeline.run(request))
         except BaseException as error:
             self._fail(call, error)
+            call.over()
             if isinstance(error, KeyboardInterrupt):
                 raise
             return
         if isinstance(begun, Finished):
             self._edge.finish(call, begun.value)
+            call.over()
         else:
             self._wait(call, begun)
 
@@ -141,11 +143,13 @@ class Channel:
         self._settle(call)
         if not call.settled:
             self._edge.finish(call, outcome)
+            call.over()
 
     def _failed(self, failure: Failure, call: Call) -> None:
         self._settle(call)
         if not call.settled:
             self._fail(call, cast("BaseException", failure.value))
+            call.over()
 
     def _settle(self, call: Call) -> None:
         call.exchange.calls.pop(call.request.id, None)
@@ -182,6 +186,7 @@ class Channel:
         call.request.cancel()
         if call.passage is not None:
             call.passage.cancel()
+        call.over()
         call.exchange.abandon()
 
     def _refuse(self, exchange: IExchange, id: int | str | None, error: McpError, method: str) -> None:  # noqa: A002
