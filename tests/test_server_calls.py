@@ -1,5 +1,6 @@
 """Calls through the whole server: answers, errors, waiting, cancelling, deadlines."""
 
+import gc
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ from zope.interface import implementer
 from erlmcp.catalog import InvalidArguments
 from erlmcp.interfaces import Complete, IMiddleware, Outcome, Request
 from erlmcp.protocol import McpError
+from erlmcp.server._call import Call
+from erlmcp.server._running import Running
 from erlmcp.testing import Harness, MemoryExchange
 from tests.scripted import Scripted, text
 
@@ -45,6 +48,11 @@ class Slow:
         return text(await wait)
 
 
+async def asking(request: Request) -> Outcome:
+    await request.ask({"n": {"method": "roots/list"}})
+    return text("told")
+
+
 async def broken(request: Request) -> Outcome:
     raise RuntimeError("the secret is 42")
 
@@ -71,6 +79,55 @@ async def failed_tool(request: Request) -> Outcome:
 
 def harness(**tools: Any) -> Harness:
     return Harness(Scripted({"at_once": at_once, **tools}))
+
+
+class LettingGo(SynchronousTestCase):
+    """What an ended call held is free at once: a result may be megabytes, and the collector comes late."""
+
+    def setUp(self) -> None:
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.others = self.of_calls()
+
+    def of_calls(self) -> list[Any]:
+        return [one for one in gc.get_objects() if type(one) in (Call, Request, Running)]
+
+    def held(self) -> list[str]:
+        others = set(map(id, self.others))
+        return sorted(type(one).__name__ for one in self.of_calls() if id(one) not in others)
+
+    def test_answered_at_once(self) -> None:
+        harness(soon=without_waiting).call("soon")
+        self.assertEqual(self.held(), [])
+
+    def test_answered_after_a_wait(self) -> None:
+        wait: Deferred[Outcome] = Deferred()
+
+        async def waiting(request: Request) -> Outcome:
+            return await wait
+
+        house = harness(waiting=waiting)
+        house.call("waiting")
+        self.assertEqual(self.held(), ["Call", "Request", "Running"])
+        wait.callback(text("there"))
+        self.assertEqual(self.held(), [])
+
+    def test_answered_by_a_retry(self) -> None:
+        house = harness(ask=asking)
+        first = house.call("ask", capabilities={"roots": {}})
+        retry = {"requestState": first.result["requestState"], "inputResponses": {"n": {"roots": []}}}
+        second = house.call("ask", capabilities={"roots": {}}, params=retry)
+        self.assertEqual(second.result["content"][0]["text"], "told")
+        del first, second
+        self.assertEqual(self.held(), [])
+
+    def test_parked_for_too_long(self) -> None:
+        house = harness(ask=asking)
+        self.assertIn("requestState", house.call("ask", capabilities={"roots": {}}).result)
+        self.assertEqual(self.held(), ["Call", "Request", "Running"])
+        house.clock.advance(601)
+        # What was cancelled leaves a traceback, which is a cycle of its own.
+        self.assertNotIn("Call", self.held())
 
 
 class Answering(SynchronousTestCase):
@@ -239,9 +296,10 @@ class Cancelling(SynchronousTestCase):
         """A cancelled request sends nothing more, whatever its handler still does."""
         meta = {"progressToken": "t", "io.modelcontextprotocol/logLevel": "debug"}
         self.house.call("slow", exchange=self.exchange, id=7, meta=meta)
-        self.cancel(7)
         conversation = self.slow.requests[0].conversation
         assert conversation is not None
+        self.cancel(7)
+        self.assertIsNone(self.slow.requests[0].conversation)
         conversation.progress(1, None, None)
         conversation.log("error", "x", None)
         self.assertEqual(self.exchange.written, [])

@@ -1,5 +1,8 @@
 """The timer wheel: never early, at most a tick late, whatever the clock and the callbacks do."""
 
+import gc
+import weakref
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -31,6 +34,25 @@ class Expiry(SynchronousTestCase):
             self.wheel.after(seconds, self.note, str(seconds))
         self.run_for(110)
         self.assertEqual(self.fired, [(str(at), at) for at in (3.5, 4.0, 4.5, 8.0, 8.5, 100.0)])
+
+    def test_an_entry_that_is_kept_keeps_nothing(self) -> None:
+        """Who keeps it is mostly who it calls: together they would be freed by the collector alone."""
+
+        class Owner:
+            def __init__(self, wheel: Wheel) -> None:
+                self.entry = wheel.after(1.0, self.expire)
+
+            def expire(self) -> None:
+                pass
+
+        gc.disable()
+        self.addCleanup(gc.enable)
+        expired, cancelled = Owner(self.wheel), Owner(self.wheel)
+        gone = [weakref.ref(expired), weakref.ref(cancelled)]
+        cancelled.entry.cancel()
+        self.run_for(3)
+        del expired, cancelled
+        self.assertEqual([one() for one in gone], [None, None])
 
     def test_nothing_is_due_at_once(self) -> None:
         self.wheel.after(0, self.note, "zero")

@@ -90,7 +90,7 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
             erlmcp.protocol.McpError: the client declared no such capability, or cannot be asked on this request.
         """
         if self.conversation is None:
-            raise RuntimeError("this request has no client to ask")
+            raise RuntimeError("this request has no client to ask, or has ended")
         return await self.conversation.ask(questions)
 
     def cancel(self) -> None:

@@ -107,6 +107,7 @@ class Asks:
     def close(self) -> None:
         """The call has ended: nobody will answer what tasks of its own still ask, now or later."""
         self._closed = True
+        self.on_question = None
         for _, _, waiting in list(self._groups):
             waiting.cancel()
 

@@ -79,6 +79,19 @@ class Call:
         if former is not None:
             self._progress = former._progress  # noqa: SLF001 - of its own kind
 
+    def over(self) -> None:
+        """Nothing more comes of this call, unless its work is parked: let go of the work, and of its result.
+
+        Request, call and work hold each other: they would go, with a large result, when the collector gets to it.
+        """
+        running = self.running
+        if running is not None:
+            if not running.ended:
+                return
+            running.request.conversation = None
+            self.running = None
+        self.request.conversation = None
+
     def ask(self, questions: dict[str, dict[str, Any]]) -> Deferred[dict[str, dict[str, Any]]]:
         """See `IConversation`."""
         if self.settled and self.running is None:

@@ -217,6 +217,7 @@ class Channel:
             begun = begin(passage)
         except BaseException as error:
             self._fail(call, error)
+            call.over()
             if isinstance(error, KeyboardInterrupt):
                 raise
             return
@@ -229,7 +230,9 @@ class Channel:
 
     def _finish(self, call: Call, outcome: Outcome) -> None:
         asking = call.edge.finish(call, outcome)
-        if asking is not None:
+        if asking is None:
+            call.over()
+        else:
             self._wait(call, asking)
             asking.addCallbacks(self._answered, self._failed, callbackArgs=(call,), errbackArgs=(call,))
             asking.addErrback(_report)
@@ -254,6 +257,7 @@ class Channel:
         self._settle(call)
         if not call.settled:
             self._fail(call, cast("BaseException", failure.value))
+            call.over()
 
     def _settle(self, call: Call) -> None:
         call.ended()
@@ -307,6 +311,7 @@ class Channel:
             call.passage.cancel()
         if call.running is not None:
             call.running.cancel()
+        call.over()
         call.abandon()
 
     def _refuse(self, exchange: IExchange, id: int | str | None, error: McpError, method: str) -> None:  # noqa: A002

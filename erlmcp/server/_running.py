@@ -110,6 +110,7 @@ class Running:
         self._work.cancel()
         self.asks.close()
         self._settle(Failure(CancelledError()))
+        self.request.conversation = None
 
     def _wait(self) -> Deferred[Outcome]:
         waiter: Deferred[Outcome] = Deferred(lambda _: self.cancel())

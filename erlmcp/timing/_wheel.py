@@ -30,7 +30,7 @@ class Entry:
     ) -> None:
         self._slot: dict[Entry, None] | None = slot
         self.rounds = rounds
-        self._callable = function
+        self._callable: Callable[..., Any] | None = function
         self._arguments = arguments
 
     def cancel(self) -> None:
@@ -38,19 +38,27 @@ class Entry:
         slot, self._slot = self._slot, None
         if slot is not None:
             slot.pop(self, None)
+            self._forget()
 
     def expire(self) -> None:
         """Do what was to be done at the limit, unless another limit of the same tick has cancelled it.
 
         What it raises is logged: other limits expire all the same.
         """
-        if self._slot is None:
+        if self._slot is None or self._callable is None:
             return
+        function, arguments = self._callable, self._arguments
         self._slot = None
+        self._forget()
         try:
-            self._callable(*self._arguments)
+            function(*arguments)
         except Exception:  # noqa: BLE001 - one limit's failure is not another's
-            log.failure("a time limit's action failed: {function!r}", function=self._callable)
+            log.failure("a time limit's action failed: {function!r}", function=function)
+
+    def _forget(self) -> None:
+        # Who keeps the entry is mostly who it calls: a connection would be freed by the collector alone, and late.
+        self._callable = None
+        self._arguments = ()
 
 
 class Wheel:
