@@ -13,6 +13,8 @@ from erlmcp.protocol._capabilities import (
     SamplingCapability,
 )
 from erlmcp.protocol._cursors import Cursors
+from erlmcp.protocol._down_questions import down_question
+from erlmcp.protocol._downgrade import down, down_definition, down_error, wraps_output
 from erlmcp.protocol._eras import (
     Decision,
     Era,
@@ -117,6 +119,10 @@ __all__ = [
     "client_capabilities",
     "complete",
     "decode_header_value",
+    "down",
+    "down_definition",
+    "down_error",
+    "down_question",
     "encode_header_value",
     "errors",
     "has_envelope",
@@ -136,4 +142,5 @@ __all__ = [
     "reserved_meta_key",
     "server_info_meta",
     "valid_meta_key",
+    "wraps_output",
 ]

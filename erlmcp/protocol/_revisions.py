@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from erlmcp.protocol._cuts import CUTS
 from erlmcp.protocol._versions import HANDSHAKE_VERSIONS
 
 
@@ -67,22 +68,6 @@ REVISIONS: Final[Mapping[str, Revision]] = MappingProxyType(
 
 _OFFERED: Final = REVISIONS[HANDSHAKE_VERSIONS[0]]
 
-_INFO: Final = (
-    frozenset({"name", "version"}),
-    frozenset({"name", "version"}),
-    frozenset({"name", "version", "title"}),
-    frozenset({"name", "version", "title", "description", "icons", "websiteUrl"}),
-)
-_CAPABILITIES: Final[Mapping[str, frozenset[str] | None]] = {
-    "experimental": None,
-    "logging": None,
-    "completions": None,
-    "prompts": frozenset({"listChanged"}),
-    "resources": frozenset({"listChanged", "subscribe"}),
-    "tools": frozenset({"listChanged"}),
-}
-"""Server capabilities and their settings, None for any; `tasks` of 2025-11-25 are not offered."""
-
 
 def negotiate(requested: str) -> Revision:
     """The revision that answers an ``initialize`` (basic/lifecycle, "Version Negotiation").
@@ -106,23 +91,12 @@ def initialize_result(
         server_info: the server's ``Implementation``, cut likewise.
         instructions: for the model; left out if empty.
     """
-    declared = {
-        name: _settings(capabilities[name], known)
-        for name, known in _CAPABILITIES.items()
-        if name in capabilities and (name != "completions" or revision.completions)
-    }
-    info = _INFO[revision.rank]
+    cuts = CUTS[revision.rank]
     result: dict[str, Any] = {
         "protocolVersion": revision.name,
-        "capabilities": declared,
-        "serverInfo": {name: value for name, value in server_info.items() if name in info},
+        "capabilities": cuts["capabilities"](dict(capabilities)),
+        "serverInfo": cuts["serverInfo"](dict(server_info)),
     }
     if instructions:
         result["instructions"] = instructions
     return result
-
-
-def _settings(settings: Any, known: frozenset[str] | None) -> Any:
-    if known is None:
-        return settings
-    return {name: value for name, value in settings.items() if name in known}
