@@ -3,6 +3,7 @@
 from erlmcp.config._keys import SealingKeys, new_key, parse_keys, sealing_keys, state_directory
 from erlmcp.config._load import DEMO_LISTEN, DEMO_PROVIDER, load
 from erlmcp.config._model import (
+    EngineSettings,
     Limits,
     ListenerLimits,
     ListenSettings,
@@ -20,6 +21,7 @@ __all__ = [
     "DEMO_LISTEN",
     "DEMO_PROVIDER",
     "ConfigurationError",
+    "EngineSettings",
     "Limits",
     "ListenSettings",
     "ListenerLimits",

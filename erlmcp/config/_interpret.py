@@ -7,6 +7,7 @@ import msgspec
 
 from erlmcp.config._lines import Path
 from erlmcp.config._model import (
+    EngineSettings,
     Limits,
     ListenerLimits,
     ListenSettings,
@@ -20,14 +21,13 @@ from erlmcp.config._problems import ConfigurationError, nearest
 from erlmcp.config._shape import check_table
 from erlmcp.config._sources import Merged, spell
 
-_KNOWN = ("server", "limits", "provider", "listen", "telemetry")
+_KNOWN = ("server", "limits", "provider", "listen", "engine", "telemetry")
 _LATER = {
     "upstream": "a gateway's upstreams come with a later one",
     "auth": 'authentication comes with a later one; a listener that others can reach may say auth = "none"',
     "role": "roles come with a later one",
     "limit": "rates and quotas come with a later one; sizes, counts and times are in the table [limits]",
     "receipts": "receipts come with a later one",
-    "engine": "shared state comes with a later one",
 }
 _WORKERS = {"workers": "worker processes come with a later one"}
 _ISOLATION = 'comes with a later version; for now providers run in the daemon itself, isolation = "inline"'
@@ -50,6 +50,7 @@ def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
             merged.problem((key,), "unknown table", nearest(key, _KNOWN))
     server = check_table(ServerSettings, merged.table.get("server", {}), ("server",), merged, later=_WORKERS)
     limits = check_table(Limits, merged.table.get("limits", {}), ("limits",), merged)
+    engine = check_table(EngineSettings, merged.table.get("engine", {}), ("engine",), merged)
     telemetry = check_table(TelemetrySettings, merged.table.get("telemetry", {}), ("telemetry",), merged)
     providers = [_provider(table, path, merged) for path, table in _tables("provider", merged)]
     common = {name: value for name, value in limits.items() if name in ListenerLimits.__struct_fields__}
@@ -62,6 +63,7 @@ def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
         limits=Limits(**limits),
         providers=tuple(one for one in providers if one is not None),
         listen=tuple(one for _, one in listen if one is not None),
+        engine=EngineSettings(**engine),
         telemetry=TelemetrySettings(**telemetry),
         places={spell(path): merged.place(path) for path in _used_later(merged.table)},
     )
@@ -69,7 +71,7 @@ def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
 
 def _used_later(table: Mapping[str, Any]) -> list[Path]:
     """The keys whose values can turn out to be wrong only when they are used."""
-    paths: list[Path] = [("server", "keys"), ("telemetry", "endpoint")]
+    paths: list[Path] = [("server", "state"), ("server", "keys"), ("telemetry", "endpoint")]
     paths += [("provider", index, "use") for index in range(len(table.get("provider", ())))]
     for index in range(len(table.get("listen", ()))):
         paths += [("listen", index), ("listen", index, "endpoint")]

@@ -135,6 +135,20 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[Text, ...] = ()
 
 
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """``[engine]``: where state that is shared is kept.
+
+    Attributes:
+        kind: ``embedded``: in the daemon itself, and in its state directory.
+        entries: the most entries.
+        memory: the most bytes of them.
+    """
+
+    kind: Literal["embedded"] = "embedded"
+    entries: Count = 100_000
+    memory: Bytes = 64 * 1024 * 1024
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A whole configuration.
 
@@ -146,6 +160,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     providers: tuple[ProviderSettings, ...] = ()
     listen: tuple[ListenSettings, ...] = ()
+    engine: EngineSettings = EngineSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     places: dict[str, tuple[str, int]] = {}
 

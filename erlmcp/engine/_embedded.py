@@ -2,16 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from erlmcp.engine._bounds import MOST_VALUE, Bounds, check_name
 from erlmcp.engine._buckets import Buckets
+from erlmcp.engine._clock import SteadyClock
 from erlmcp.engine._file import EngineFile, EngineFileError, Row
 from erlmcp.engine._records import NAMES, Holding, Record, Records
 from erlmcp.engine._watches import Changes, Hints, check_room
@@ -60,7 +60,7 @@ class EmbeddedEngine:
         self._bounds = bounds = bounds or Bounds()
         self._wall = wall
         self._steady = steady
-        self._wheel = Wheel(_SteadyClock(reactor, steady), tick=1.0, slots=512)
+        self._wheel = Wheel(SteadyClock(reactor, steady), tick=1.0, slots=512)
         self._records = Records(bounds, wall, steady)
         self._holdings: dict[str, Holding] = {}
         self._buckets = Buckets(bounds.buckets)
@@ -353,30 +353,6 @@ class EmbeddedEngine:
                     f"{self._path} has more than the {self._bounds.memory} bytes of entries that [engine] memory allows"
                 ) from None
             self._set(key, row, None).durable = True
-
-
-@implementer(IReactorTime)
-class _SteadyClock:
-    """The reactor's delayed calls, by a clock that is never set: no wheel on it turns wildly when the system's is."""
-
-    def __init__(self, reactor: IReactorTime, steady: Callable[[], float]) -> None:
-        self._steady = steady
-        self._reactor = reactor
-
-    def seconds(self) -> float:
-        return self._steady()
-
-    def callLater(  # noqa: N802 - Twisted's name
-        self,
-        delay: float,
-        callable: Callable[..., Any],
-        *args: object,
-        **kwargs: object,  # noqa: A002
-    ) -> IDelayedCall:
-        return self._reactor.callLater(delay, callable, *args, **kwargs)
-
-    def getDelayedCalls(self) -> Sequence[IDelayedCall]:  # noqa: N802
-        return self._reactor.getDelayedCalls()
 
 
 def _check_key(key: str) -> None:

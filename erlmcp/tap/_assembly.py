@@ -8,6 +8,7 @@ import msgspec
 from erlmcp import __version__, config
 from erlmcp.catalog import Catalog, NameCollision, ValidateGate, check_answer
 from erlmcp.config import ConfigurationError, Problem, Settings
+from erlmcp.engine import FILE_NAME, Bounds, EmbeddedEngine, EngineFileError, inspect
 from erlmcp.governor import (
     AdmitGate,
     AuthenticateGate,
@@ -32,6 +33,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         backends: what serves.
         counters: what is counted.
         keys: where the sealing keys are from.
+        engine: what is shared, not started yet; None for none.
     """
 
     server: Server
@@ -40,6 +42,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     backends: Sequence[Any]
     counters: Counters
     keys: str
+    engine: EmbeddedEngine | None = None
 
 
 def backends_for(settings: Settings, plugins: Mapping[str, Any]) -> list[Any]:
@@ -79,6 +82,7 @@ def assemble(
     transports: Mapping[str, Any],
     environ: Mapping[str, str],
     make_keys: bool = True,
+    keep_state: bool = True,
 ) -> Parts:
     """Make the server and its listeners.
 
@@ -89,9 +93,11 @@ def assemble(
         transports: the transport plugins by name.
         environ: the environment, for secrets and systemd's directories.
         make_keys: whether missing sealing keys may be made in the state directory.
+        keep_state: whether the engine may have its file there, which is one process's alone.
 
     Raises:
-        ConfigurationError: with every problem found: endpoints that cannot be, open listeners, keys that cannot be had.
+        ConfigurationError: with every problem found: endpoints that cannot be, open listeners, keys that cannot be had,
+            a file that is not the engine's.
     """
     problems: list[Problem] = []
     ring, origin = _key_ring(settings, environ, problems, make=make_keys)
@@ -101,6 +107,7 @@ def assemble(
         reactor.seconds, timeout=settings.limits.timeout, concurrency=settings.limits.concurrency
     )
     counters.gauge("erlmcp_requests_in_flight", (), lambda: admit.under_way)
+    engine = _engine(settings, environ if keep_state else None, reactor, counters, problems)
     sizes = {one.name: one.limits.message for one in settings.listen}
     server = Server(
         name=settings.server.name,
@@ -120,6 +127,7 @@ def assemble(
         ),
         counters=counters,
         key_ring=ring,
+        engine=engine,
         clock=reactor,
         limits=message_limits(settings.limits),
         page_size=settings.server.page_size,
@@ -137,6 +145,7 @@ def assemble(
         backends=backends,
         counters=counters,
         keys=origin,
+        engine=engine,
     )
 
 
@@ -150,6 +159,28 @@ def _catalog(settings: Settings, backends: Sequence[Any], reactor: Any, problems
         except (NameCollision, RuntimeError) as error:
             problems.append(settings.problem(f"{one.key}.use", str(error)))
     return catalog
+
+
+def _engine(
+    settings: Settings,
+    environ: Mapping[str, str] | None,
+    reactor: Any,
+    counters: Counters,
+    problems: list[Problem],
+) -> EmbeddedEngine:
+    folder = None if environ is None else config.state_directory(settings.server, environ)
+    file = None if folder is None else folder / FILE_NAME
+    if file is not None:
+        try:
+            inspect(file)
+        except EngineFileError as error:
+            problems.append(settings.problem("server.state", str(error)))
+    bounds = Bounds(entries=settings.engine.entries, memory=settings.engine.memory)
+    engine = EmbeddedEngine(reactor, file=file, bounds=bounds)
+    counters.gauge("erlmcp_engine_entries", (), lambda: engine.entries)
+    counters.gauge("erlmcp_engine_bytes", (), lambda: engine.memory)
+    counters.gauge("erlmcp_engine_write_failures_total", (), lambda: engine.failures)
+    return engine
 
 
 def _key_ring(

@@ -53,7 +53,7 @@ def examine(file: Path) -> Findings:
 def serve_stdio(file: Path | None, providers: Sequence[str]) -> None:
     """Serve one client on the process's standard streams until they end or the process is told to.
 
-    The file may be that of a daemon: its listeners and its telemetry are left alone.
+    The file may be that of a daemon: its listeners, its telemetry and its engine's file are left alone.
 
     Args:
         file: a configuration; None for none.
@@ -77,7 +77,7 @@ def serve_stdio(file: Path | None, providers: Sequence[str]) -> None:
         raise StartFailed(str(error)) from error
     from twisted.internet import reactor
 
-    daemon = make_daemon(settings, backends, reactor)
+    daemon = make_daemon(settings, backends, reactor, keep_state=False)
     daemon.privilegedStartService()
     daemon.startService()
     reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from erlmcp.config import reachable
+from erlmcp.engine import EngineFileError
 from erlmcp.tap._assembly import Parts
 from erlmcp.tap._exit import StartFailed, leave_with, on_stop_signals
 from erlmcp.tap._frontends import OPEN, Frontend
@@ -58,8 +59,11 @@ class Daemon(MultiService):
 
     @property
     def unready(self) -> str | None:
-        """Why no requests should be sent here now (``starting``, ``draining``); None if they should."""
-        return None if self._state == "ready" else self._state
+        """Why no requests should be sent here now (``starting``, ``draining``, …); None if they should."""
+        if self._state != "ready":
+            return self._state
+        engine = self.parts.engine
+        return None if engine is None or engine.trouble is None else "the engine cannot write its file"
 
     def privilegedStartService(self) -> None:
         """Bind the listeners, before privileges are shed.
@@ -71,13 +75,19 @@ class Daemon(MultiService):
         self._begin()
 
     def startService(self) -> None:
-        """Bind the listeners, where nobody has called `privilegedStartService` (twist does not).
+        """Start the engine; bind the listeners, where nobody has called `privilegedStartService` (twist does not).
 
         Raises:
-            StartFailed: as above.
+            StartFailed: as above, or the engine's file cannot be used.
         """
         super().startService()  # type: ignore[no-untyped-call]
         self._signals(self._reactor, self._signalled)
+        if self.parts.engine is not None:
+            # Not before: its file belongs to whom the daemon is now, and no thread or lock outlives the fork.
+            try:
+                self.parts.engine.start()
+            except EngineFileError as error:
+                raise StartFailed(f"erlmcp cannot start:\n{error}") from error
         self._begin()
 
     def stopService(self) -> Deferred[None]:
@@ -150,6 +160,8 @@ class Daemon(MultiService):
         for backend in self.parts.backends:
             if hasattr(backend, "stop"):
                 backend.stop()
+        if self.parts.engine is not None:
+            await self._within(_CLOSING, [self.parts.engine.close()])
         log.info("stopped")
 
     async def _within(self, seconds: float, work: Sequence[Deferred[Any]]) -> bool:

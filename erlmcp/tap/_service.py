@@ -23,19 +23,29 @@ def makeService(options: Options) -> Daemon:
     return make_daemon(options.settings, options.backends, reactor)
 
 
-def make_daemon(settings: Settings, backends: Sequence[Any], reactor: Any) -> Daemon:
+def make_daemon(
+    settings: Settings, backends: Sequence[Any], reactor: Any, *, keep_state: bool = True
+) -> Daemon:
     """Make a daemon.
 
     Args:
         settings: the checked configuration.
         backends: what it serves.
         reactor: what it runs on.
+        keep_state: whether the engine may have its file in the state directory.
 
     Raises:
         StartFailed: as `makeService`.
     """
     try:
-        parts = assemble(settings, backends, reactor, transports=config.transports(), environ=os.environ)
+        parts = assemble(
+            settings,
+            backends,
+            reactor,
+            transports=config.transports(),
+            environ=os.environ,
+            keep_state=keep_state,
+        )
     except ConfigurationError as error:
         raise StartFailed(f"erlmcp cannot start:\n{error}") from None
     return Daemon(parts, reactor, drain=settings.server.drain)

@@ -12,12 +12,18 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _GAUGES = {
     "erlmcp_connections_active": ("Connections that are open.", ("listener", "transport")),
+    "erlmcp_engine_bytes": ("What the engine's entries count, in bytes.", ()),
+    "erlmcp_engine_entries": ("Entries in the engine.", ()),
     "erlmcp_requests_in_flight": ("Requests that have been admitted and not answered yet.", ()),
 }
 _TOTALS = {
     "erlmcp_connections_refused_total": (
         "Connections that were refused, by the limit they hit.",
         ("listener", "limit"),
+    ),
+    "erlmcp_engine_write_failures_total": (
+        "Transactions of the engine that could not be written.",
+        (),
     ),
 }
 _BOUNDS = (*map(str, BUCKETS), "+Inf")
