@@ -5,8 +5,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from erlmcp.jsonrpc._diagnosis import diagnose, not_utf8, refuse_excess, too_deep
-from erlmcp.jsonrpc._errors import MalformedMessage, message_too_large
+from erlmcp.jsonrpc._diagnosis import diagnose, is_array, not_utf8, refuse_excess, too_deep
+from erlmcp.jsonrpc._errors import INVALID_REQUEST, MalformedMessage, message_too_large
 from erlmcp.jsonrpc._limits import Limits
 from erlmcp.jsonrpc._message import Message
 from erlmcp.jsonrpc._scan import depth_of, excess
@@ -20,6 +20,7 @@ _TINY = 64  # payloads up to this size are counted sooner than looked up
 _REMEMBERED = 1024  # the largest payload that is remembered as proved: a client's _meta seldom changes
 _MEMORY = 512  # how many are
 _METHODS = 64  # methods whose usual parameters are remembered
+_decode_entries = msgspec.json.Decoder(list[Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode_any = msgspec.json.Encoder().encode
 
@@ -86,6 +87,39 @@ class Codec(Generic[P]):
                     return message
         self._examine(data, message)
         return message
+
+    def decode_batch(self, data: bytes) -> list[Message[P] | MalformedMessage]:
+        """Decode an array of messages, as revision 2025-03-26 of MCP has it; `decode` refuses arrays.
+
+        The limits are those of the whole document. An array that is no JSON, over a limit, or with an object that has
+        a key twice is refused as a whole; so is an empty one (JSON-RPC 2.0, section 6).
+
+        Returns:
+            What became of each message in order: the message, or why it is none, with the id to answer with.
+
+        Raises:
+            MalformedMessage: the one answer to all of it; it has no id.
+        """
+        self._admit(data)
+        if not is_array(data):
+            raise MalformedMessage(INVALID_REQUEST, "a batch must be an array of messages")
+        try:
+            found = diagnose(data, self._limits, None)
+        except RecursionError:
+            found = too_deep(self._limits)
+        if isinstance(found, MalformedMessage) and not found.batch:
+            raise found
+        entries = _decode_entries(data)
+        if not 1 <= len(entries) <= self._limits.batch:
+            sentence = f"a batch has 1 to {self._limits.batch} messages, not {len(entries)}"
+            raise MalformedMessage(INVALID_REQUEST, sentence, batch=True)
+        decoded: list[Message[P] | MalformedMessage] = []
+        for entry in entries:
+            try:
+                decoded.append(self.decode(bytes(entry)))
+            except MalformedMessage as bad:
+                decoded.append(bad)
+        return decoded
 
     def _admit(self, data: bytes) -> None:
         """Hold the limit of size, and UTF-8, of which msgspec does not look at what it skips."""

@@ -123,6 +123,11 @@ def not_utf8(error: UnicodeDecodeError) -> MalformedMessage:
     return MalformedMessage(PARSE_ERROR, f"not UTF-8: invalid byte sequence at byte {error.start}")
 
 
+def is_array(data: bytes) -> bool:
+    """Whether a document, if it is JSON, is an array."""
+    return data.lstrip(_WHITE_SPACE)[:1] == b"["
+
+
 def _refusal(code: int, sentence: str, sender: _Sender) -> MalformedMessage:
     return MalformedMessage(
         code, sentence, id=sender.id, method=sender.method, is_notification=sender.is_notification
