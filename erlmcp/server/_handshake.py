@@ -24,7 +24,7 @@ from erlmcp.protocol import (
     Params,
     Revision,
     check_params,
-    check_session_version,
+    HANDSHAKE_VERSIONS,
     down,
     down_error,
     errors,
@@ -153,9 +153,12 @@ class HandshakeEdge:
         if text is None:
             raise errors.invalid_params("the Mcp-Session-Id header is missing: send initialize first", status=400)
         found = self._sessions.find(text, principal)
-        problem = check_session_version(exchange.headers.get(VERSION_HEADER), found.revision)
-        if problem is not None:
-            raise problem
+        named = exchange.headers.get(VERSION_HEADER)
+        if named is not None and named.decode("latin-1").strip() not in HANDSHAKE_VERSIONS:
+            # Rule h: the session's version wins over a header that names another, but not over one that names none.
+            raise errors.invalid_request(
+                f"the MCP-Protocol-Version header names no revision that has sessions: {named[:40]!r}"
+            )
         return found
 
     def opened(self, exchange: IExchange, principal: Principal) -> None:
@@ -285,7 +288,8 @@ class HandshakeEdge:
                 return self._ask(call, outcome)
             fields = outcome.fields
             if call.session is not None:
-                fields = down(call.request.method, fields, call.session.revision)
+                tool = getattr(call.request.target, "wire", None)
+                fields = down(call.request.method, fields, call.session.revision, tool)
             message = encode_result(call.request.id, fields)
         except Exception as error:  # noqa: BLE001 - whatever an outcome cannot be made into an answer for
             if call.running is not None and not call.running.ended:

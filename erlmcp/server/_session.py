@@ -4,7 +4,7 @@ from secrets import token_hex
 
 from erlmcp.interfaces import Change, IExchange
 from erlmcp.jsonrpc import encode_notification
-from erlmcp.protocol import ClientCapabilities, Implementation, Revision, down_notification
+from erlmcp.protocol import ClientCapabilities, Implementation, Revision, notifications
 from erlmcp.server._call import Call
 from erlmcp.server._events import EventStream
 from erlmcp.server._listener import Listener
@@ -114,7 +114,11 @@ class Session(Listener):
 
     def send(self, change: Change) -> None:
         """See `Listener`."""
-        message = encode_notification(*down_notification(change.kind, change.uri, self.revision))
+        if change.kind == "updated":
+            method, params = notifications.resource_updated(change.uri, 0)
+            message = encode_notification(method, {"uri": params["uri"]})
+        else:
+            message = encode_notification(notifications.list_changed(change.kind, 0)[0])
         if self.wire is not None:
             self.wire.notify(message)
         else:

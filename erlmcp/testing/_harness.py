@@ -8,7 +8,8 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from erlmcp.catalog import Catalog
-from erlmcp.interfaces import IBackend, ICounters, IMiddleware, Request
+from erlmcp.engine import EmbeddedEngine
+from erlmcp.interfaces import IBackend, ICounters, IEngine, IMiddleware, Request
 from erlmcp.protocol import KeyRing
 from erlmcp.server import Gates, Server
 from erlmcp.testing._exchange import MemoryExchange
@@ -54,12 +55,16 @@ class Harness:
         gates: Gates | None = None,
         middleware: Sequence[IMiddleware] = (),
         key_ring: KeyRing | None = None,
+        engine: IEngine | None = None,
         **options: Any,
     ) -> None:
         self.clock = Clock()
         self.catalog = Catalog(backends)
         self.gates = gates or permissive_gates(self.catalog, self.clock)
         self.counters = Counted()
+        self.engine = engine or EmbeddedEngine(
+            self.clock, wall=self.clock.seconds, steady=self.clock.seconds
+        )
         self.server = Server(
             name="test",
             version="1.0",
@@ -67,6 +72,7 @@ class Harness:
             gates=self.gates,
             counters=self.counters,
             key_ring=key_ring or KeyRing([KeyRing.generate()]),
+            engine=self.engine,
             clock=self.clock,
             middleware=middleware,
             wall_clock=self.clock.seconds,
@@ -110,3 +116,35 @@ class Harness:
         """Call a tool; `options` are those of `send`, and ``params`` for further parameters."""
         params = {"name": tool, "arguments": arguments or {}, **options.pop("params", {})}
         return self.send("tools/call", params, **options)
+
+    def legacy(
+        self,
+        method: str,
+        params: dict[str, Any] | None = None,
+        *,
+        exchange: MemoryExchange,
+        id: int | str | None = None,  # noqa: A002 - JSON-RPC's own name
+    ) -> MemoryExchange:
+        """Send one handshake request, without an envelope; on an exchange that `initialize` has been sent on, or whose
+        headers name a session.
+        """
+        if id is None:
+            self._ids += 1
+            id = self._ids  # noqa: A001
+        message: dict[str, Any] = {"jsonrpc": "2.0", "id": id, "method": method}
+        if params is not None:
+            message["params"] = params
+        self.channel.received(msgspec.json.encode(message), exchange)
+        return exchange
+
+    def initialize(
+        self,
+        version: str = "2025-11-25",
+        capabilities: dict[str, Any] | None = None,
+        *,
+        exchange: MemoryExchange | None = None,
+    ) -> MemoryExchange:
+        """Open a handshake session: on a stream, or on HTTP where the exchange has headers (its id is in the answer's)."""
+        info = {"name": "test", "version": "1"}
+        params = {"protocolVersion": version, "capabilities": capabilities or {}, "clientInfo": info}
+        return self.legacy("initialize", params, exchange=exchange or MemoryExchange())
