@@ -68,7 +68,9 @@ class Case(SynchronousTestCase):
         self.assertEqual(name, b"Mcp-Session-Id")
         return {b"mcp-session-id": token, b"mcp-protocol-version": version.encode()}
 
-    def post(self, headers: dict[bytes, bytes], method: str, params: Any = None, **options: Any) -> MemoryExchange:
+    def post(
+        self, headers: dict[bytes, bytes], method: str, params: Any = None, **options: Any
+    ) -> MemoryExchange:
         return self.house.legacy(method, params, exchange=MemoryExchange(headers), **options)
 
     def tool(self, name: str, exchange: MemoryExchange, meta: Any = None, **options: Any) -> MemoryExchange:
@@ -331,7 +333,9 @@ class Asking(Case):
             seen.append(request.params.request_state)
             if request.params.input_responses is msgspec.UNSET:
                 return NeedsInput({"name": NAME}, "mine")
-            return Complete({"content": [], "structuredContent": msgspec.json.decode(request.params.input_responses)})
+            return Complete(
+                {"content": [], "structuredContent": msgspec.json.decode(request.params.input_responses)}
+            )
 
         self.house = Harness(Scripted({"stateless": stateless}))
         exchange = self.on_stream()
@@ -422,6 +426,7 @@ class Streams(Case):
         self.assertEqual(len(self.house.server.sessions), 0)
         self.assertEqual(self.resume(headers, call.events[0]).status, 404)
         self.assertEqual(self.post(headers, "ping").status, 200)
+        self.house.clock.pump([1.0] * 3)
         self.assertEqual(self.house.clock.getDelayedCalls(), [])
 
     def test_cancelled_on_http(self) -> None:
@@ -453,7 +458,11 @@ class Hearing(Case):
             exchange.written,
             [
                 {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"},
-                {"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "memo://a"}},
+                {
+                    "jsonrpc": "2.0",
+                    "method": "notifications/resources/updated",
+                    "params": {"uri": "memo://a"},
+                },
             ],
         )
         self.house.legacy("resources/unsubscribe", {"uri": "memo://a"}, exchange=exchange)

@@ -43,9 +43,6 @@ class Call:
 
     __slots__ = ("_asks", "_progress", "edge", "exchange", "passage", "request", "running", "settled")
 
-    survives = False
-    """Whether the end of its connection leaves it running."""
-
     def __init__(self, exchange: IExchange, request: Request, edge: "Edge") -> None:
         self.exchange = exchange
         self.request = request
@@ -55,6 +52,11 @@ class Call:
         self.settled = False
         self._asks: Asks | None = None
         self._progress: float | None = None
+
+    @property
+    def survives(self) -> bool:
+        """Whether the end of its connection leaves it running."""
+        return False
 
     @property
     def asks(self) -> Asks:

@@ -140,7 +140,7 @@ class Channel:
             failed(error)
             return
         if isinstance(begun, Deferred):
-            begun.addErrback(lambda failure: failed(failure.value))
+            begun.addErrback(_refused_later, failed)
 
     def _batch(self, message: bytes, exchange: IExchange, received: float) -> None:
         """Rule f: an array, where 2025-03-26 was negotiated."""
@@ -154,7 +154,10 @@ class Channel:
             except MalformedMessage as bad:
                 raise McpError(bad.code, bad.message, bad.data, status=400) from None
             if any(isinstance(part, Message) and _stands_alone(part) for part in parts):
-                raise errors.invalid_request("initialize and requests with an envelope may not be part of a batch")
+                raise errors.invalid_request(
+                    "initialize and requests with an envelope may not be part of a batch"
+                )
+            exchange.session = session
             batch = BatchExchange(exchange, len(parts))
             for part in parts:
                 if isinstance(part, MalformedMessage):
@@ -162,9 +165,9 @@ class Channel:
                 else:
                     self._message(part, batch, len(message), received)
 
-        if exchange.headers is None and exchange.session is None:
-            self._refuse(exchange, None, refuse_array(), "")
-        elif exchange.headers is not None and SESSION_HEADER not in exchange.headers:
+        if (exchange.headers is None and exchange.session is None) or (
+            exchange.headers is not None and SESSION_HEADER not in exchange.headers
+        ):
             self._refuse(exchange, None, refuse_array(), "")
         else:
             self._identified(exchange, taken)
@@ -275,7 +278,9 @@ class Channel:
         verdict = classify_notification(method, on_http=on_http, version_header=version)
         if verdict.decision is Decision.CANCEL:
             self._cancel(message, exchange.calls)
-        elif on_http and verdict.decision is Decision.HANDSHAKE and SESSION_HEADER in (exchange.headers or ()):
+        elif (
+            on_http and verdict.decision is Decision.HANDSHAKE and SESSION_HEADER in (exchange.headers or ())
+        ):
 
             def noted(principal: Principal) -> None:
                 session = self._handshake.session_of(exchange, principal)
@@ -323,6 +328,10 @@ def _stands_alone(message: Message[Params]) -> bool:
     """What rule f allows in no batch."""
     meta = read_meta(UNSET if message.params is UNSET else message.params.meta)
     return message.method == "initialize" or has_envelope(meta)
+
+
+def _refused_later(failure: Failure, failed: Callable[[BaseException], None]) -> None:
+    failed(cast("BaseException", failure.value))
 
 
 def _report(failure: Failure) -> None:

@@ -19,12 +19,12 @@ from erlmcp.interfaces import Complete, IExchange, NeedsInput, Outcome, Principa
 from erlmcp.jsonrpc import Message, encode_error, encode_result
 from erlmcp.protocol import (
     HANDSHAKE_METHODS,
+    HANDSHAKE_VERSIONS,
     McpError,
     Meta,
     Params,
     Revision,
     check_params,
-    HANDSHAKE_VERSIONS,
     down,
     down_error,
     errors,
@@ -122,7 +122,11 @@ class HandshakeEdge:
             session = call.session = self.session_of(call.exchange, request.principal, method)
             if session is not None:
                 if call.on_http and request.id in session.calls:
-                    raise errors.invalid_request(f"the id {request.id!r} is that of a request still in flight")
+                    raise errors.invalid_request(
+                        f"the id {request.id!r} is that of a request still in flight"
+                    )
+                if call.on_http and call.exchange.session is None:
+                    call.exchange.session = session
                 request.version = session.revision.name
                 request.capabilities = session.capabilities
                 request.client = session.client
@@ -147,11 +151,13 @@ class HandshakeEdge:
         if exchange.headers is None:
             session: Session | None = exchange.session
             if session is None and method != "ping":
-                raise errors.invalid_params("there is no session: send initialize first")
+                raise errors.invalid_params("there is no session: send initialize first", status=400)
             return session
         text = exchange.headers.get(SESSION_HEADER)
         if text is None:
-            raise errors.invalid_params("the Mcp-Session-Id header is missing: send initialize first", status=400)
+            raise errors.invalid_params(
+                "the Mcp-Session-Id header is missing: send initialize first", status=400
+            )
         found = self._sessions.find(text, principal)
         named = exchange.headers.get(VERSION_HEADER)
         if named is not None and named.decode("latin-1").strip() not in HANDSHAKE_VERSIONS:
@@ -169,7 +175,7 @@ class HandshakeEdge:
         """
         session = cast("Session", self.session_of(exchange, principal))
         exchange.session = session
-        self._sessions.keep(session)
+        self._keep(session)
         last = (exchange.headers or {}).get(LAST_EVENT_HEADER)
         if last is None:
             self._subscriptions.add(session)
@@ -181,7 +187,9 @@ class HandshakeEdge:
         known = None if place is None else session.streams.get(place[0])
         if place is None or known is None:
             raise McpError(
-                errors.INVALID_REQUEST, "Last-Event-ID names no stream of this session that is kept", status=404
+                errors.INVALID_REQUEST,
+                "Last-Event-ID names no stream of this session that is kept",
+                status=404,
             )
         known.resume(exchange, place[1])
 
@@ -220,6 +228,14 @@ class HandshakeEdge:
         if session is not None and not self._questions.answered(session, message):
             log.debug("nobody waits for the response {id}", id=message.id)
         exchange.accept()
+
+    def keep(self, session: Session) -> bool:
+        """See `Sessions.keep`."""
+        return self._sessions.keep(session)
+
+    def let_go(self, session: Session) -> None:
+        """See `Sessions.let_go`."""
+        self._sessions.let_go(session)
 
     # Through
 
@@ -337,10 +353,18 @@ class HandshakeEdge:
         method: str = "",
     ) -> None:
         """Answer a message with an error; in this era most errors travel with HTTP 200."""
-        exchange.reply(self._spell(id, error, method, revision), 200 if error.code == errors.METHOD_NOT_FOUND else error.http_status(modern=False), error.headers)
+        exchange.reply(
+            self._spell(id, error, method, revision),
+            200 if error.code == errors.METHOD_NOT_FOUND else error.http_status(modern=False),
+            error.headers,
+        )
 
     def _spell(
-        self, id: int | str | None, error: McpError, method: str, revision: Revision | None  # noqa: A002
+        self,
+        id: int | str | None,  # noqa: A002 - JSON-RPC's own name
+        error: McpError,
+        method: str,
+        revision: Revision | None,
     ) -> bytes:
         code, text, data = error.code, error.message, error.data
         if revision is not None:
@@ -350,6 +374,10 @@ class HandshakeEdge:
         except (TypeError, ValueError, OverflowError):
             log.failure("the data of an error cannot be sent: {data!r}", data=data)
             return encode_error(id, code, text)
+
+    def _keep(self, session: Session) -> None:
+        if not self._sessions.keep(session):
+            raise errors.overloaded("too many sessions have streams or calls open; try again later")
 
     def _ask(self, call: HandshakeCall, outcome: NeedsInput) -> Deferred[None]:
         for question in outcome.questions.values():
@@ -361,5 +389,5 @@ class HandshakeEdge:
                 raise errors.internal(f"the backend has asked for input {MOST_ROUNDS} times and is not done")
             call.request.params.request_state = UNSET if outcome.state is None else outcome.state
         if call.on_http and call.session is not None:
-            self._sessions.keep(call.session)
+            self._keep(call.session)
         return self._questions.ask(call, outcome.questions)

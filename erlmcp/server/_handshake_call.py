@@ -1,12 +1,22 @@
 """A handshake client's request in flight, and the live requests that it is asked meanwhile."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from erlmcp.interfaces import IExchange, Request
 from erlmcp.protocol import McpError, down_question, errors
-from erlmcp.server._call import Call
+from erlmcp.server._call import Call, Edge
 from erlmcp.server._events import EventStream
 from erlmcp.server._session import Session
+
+
+class HandshakeCalls(Edge, Protocol):
+    """What a call needs of its edge."""
+
+    def keep(self, session: Session) -> bool:
+        """Keep what is alive of a session; false if there is no room."""
+
+    def let_go(self, session: Session) -> None:
+        """Something of a session has ended."""
 
 
 class HandshakeCall(Call):
@@ -23,9 +33,10 @@ class HandshakeCall(Call):
         reply_headers: HTTP header fields for the answer.
     """
 
+    edge: "HandshakeCalls"
     __slots__ = ("answers", "refusal", "reply_headers", "rounds", "session", "stream")
 
-    def __init__(self, exchange: IExchange, request: Request, edge: Any) -> None:
+    def __init__(self, exchange: IExchange, request: Request, edge: HandshakeCalls) -> None:
         super().__init__(exchange, request, edge)
         self.session: Session | None = None
         self.stream: EventStream | None = None
@@ -48,7 +59,9 @@ class HandshakeCall(Call):
         """Refuse a question that this client cannot be asked: its capabilities, its revision, no stream to ask on."""
         super().permit(question)
         if self.session is None or down_question(question, self.session.revision) is None:
-            raise errors.invalid_request("this question cannot be asked in the client's revision of the protocol")
+            raise errors.invalid_request(
+                "this question cannot be asked in the client's revision of the protocol"
+            )
         if not self.exchange.streaming:
             raise errors.invalid_request(
                 "the client has to be asked, and takes no stream to ask on: Accept must list text/event-stream"
@@ -61,13 +74,14 @@ class HandshakeCall(Call):
                 self.open_stream(self.session)
             if self.stream is not None:
                 self.stream.send(message)
-        else:
-            self.exchange.notify(message)
+                return
+        self.exchange.notify(message)
 
     def open_stream(self, session: Session) -> None:
-        """Begin a stream that can be resumed."""
-        self.stream = session.new_stream()
-        self.stream.begin(self.exchange)
+        """Begin a stream that can be resumed, where there is room for one."""
+        if self.edge.keep(session):
+            self.stream = session.new_stream()
+            self.stream.begin(self.exchange)
 
     def leave(self) -> None:
         """See `IConversation`: let the client come back for the rest, where it knows how to (2025-11-25)."""
@@ -102,7 +116,7 @@ class HandshakeCall(Call):
     def waits(self) -> None:
         """See `Call`."""
         super().waits()
-        if self.on_http and self.session is not None:
+        if self.on_http and self.session is not None and self.edge.keep(self.session):
             self.session.calls[self.request.id] = self
 
     def ended(self) -> None:
@@ -110,3 +124,4 @@ class HandshakeCall(Call):
         super().ended()
         if self.session is not None and self.session.calls.get(self.request.id) is self:
             del self.session.calls[self.request.id]
+            self.edge.let_go(self.session)

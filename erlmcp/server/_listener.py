@@ -31,7 +31,7 @@ class Listener:
 
     def send(self, change: Change) -> None:
         """Send a change."""
-        raise AssertionError
+        raise AssertionError(change)
 
     def tell(self, change: Change) -> None:
         """Send a change, or keep it for when the peer reads again."""

@@ -118,7 +118,9 @@ class LiveQuestions:
             return error
         problem = check_answer(question, answer)
         if problem is not None:
-            return errors.invalid_params(f"the client's answer to {question['method']} does not fit: {problem}")
+            return errors.invalid_params(
+                f"the client's answer to {question['method']} does not fit: {problem}"
+            )
         one.answers[key] = answer
         return None
 

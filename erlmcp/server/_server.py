@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from erlmcp.catalog import Catalog
 from erlmcp.interfaces import IChannel, ICounters, IEngine, IMiddleware, Request
 from erlmcp.jsonrpc import Codec, Limits
-from erlmcp.protocol import LIFETIME, Cursors, KeyRing, Params, SessionTokens
+from erlmcp.protocol import Cursors, KeyRing, Params, SessionTokens
 from erlmcp.server._channel import Channel
 from erlmcp.server._directory import Directory
 from erlmcp.server._dispatch import Dispatch
@@ -76,7 +76,7 @@ class Server:
         parked_per_principal: int = 100,
         parked: int = 10_000,
         subscriptions: int = 50_000,
-        session_lifetime: float = LIFETIME,
+        session_lifetime: float = 86_400.0,
         session_idle: float = 1_800.0,
         sessions_per_hour: int = 10_000,
         answer_limit: float = 600.0,
@@ -137,7 +137,9 @@ class Server:
             self.questions,
             self.subscriptions,
         )
-        dispatch = Dispatch(directory, self.subscriptions, self._handshake.own, middleware, self._wheel, clock)
+        dispatch = Dispatch(
+            directory, self.subscriptions, self._handshake.own, middleware, self._wheel, clock
+        )
         self._pipeline = Pipeline(gates, dispatch, counters, seconds)
         self._unwatch = catalog.watch(self.subscriptions.publish)
 

@@ -1,7 +1,7 @@
 """Handshake sessions on HTTP: minted as sealed tokens, found again by them, ended.
 
-A token says all of a session that only lists and calls; nothing is kept of it. What else is alive (streams, calls, subscriptions, the log level) is kept here while it is, and what must
-outlive the process (log level, subscriptions, that a session was deleted) in the engine.
+A token says all of a session that only lists and calls; nothing is kept of it. What else is alive (streams, calls) is
+kept here while it is, and what must outlive the process (log level, subscriptions, that it was deleted) in the engine.
 """
 
 import hashlib
@@ -124,20 +124,22 @@ class Sessions:
         session.used = self._clock.seconds()
         return session
 
-    def keep(self, session: Session) -> None:
-        """Keep what is alive of a session in this process, as long as it is used.
-
-        Raises:
-            McpError: there are too many.
-        """
+    def keep(self, session: Session) -> bool:
+        """Keep what is alive of a session in this process, as long as it is used; false if there are too many."""
         if session.number in self._alive:
-            return
+            return True
         if len(self._alive) >= self._most_alive:
-            raise errors.overloaded(f"{self._most_alive} sessions have streams open; try again later")
+            return False
         self._alive[session.number] = session
         if not self._sweeping:
             self._sweeping = True
             self._wheel.after(_SWEEP, self._sweep)
+        return True
+
+    def let_go(self, session: Session) -> None:
+        """Something of a session has ended: keep nothing of it that has nothing left."""
+        if not session.alive and session.wire is None:
+            self.forget(session)
 
     async def store(self, session: Session) -> None:
         """Let the log level and the subscriptions of a session outlive the process."""
@@ -196,5 +198,3 @@ class Sessions:
         if self._alive:
             self._sweeping = True
             self._wheel.after(_SWEEP, self._sweep)
-
-
