@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -119,9 +120,12 @@ class Wire:
         address: str | None = "127.0.0.1",
         reason: str | None = None,
         transport: StringTransport | None = None,
+        on_open: Callable[[Any], None] | None = None,
+        on_delete: Callable[[Any], None] | None = None,
+        sse: bytes = b"",
     ) -> None:
         self.clock = Clock()
-        self.channel = Recorder(answer)
+        self.channel = Recorder(answer, on_open=on_open, on_delete=on_delete)
         self.admission = Admission(limits or WireLimits(), reason)
         visitors = Visitors(origins, hosts)
         visitors.listen_on(address)
@@ -130,7 +134,7 @@ class Wire:
             name="web",
             channel=self.channel,
             limits=self.admission,
-            rules=Rules(b"/mcp", visitors, self.admission.wire.message),
+            rules=Rules(b"/mcp", visitors, self.admission.wire.message, sse),
             wheel=self.wheel,
             seconds=self.clock.seconds,
             wall=lambda: 784111777.0,
@@ -139,6 +143,14 @@ class Wire:
         self.connection: HttpConnection = self.factory.buildProtocol(None)
         self.transport = transport or StringTransport()
         self.connection.makeConnection(self.transport)
+
+    def beside(self) -> Wire:
+        """Another connection to the same listener."""
+        other = copy(self)
+        other.connection = self.factory.buildProtocol(None)
+        other.transport = StringTransport()
+        other.connection.makeConnection(other.transport)
+        return other
 
     def send(self, *pieces: bytes) -> list[Answer]:
         """Send, and take apart what has been written since the last time."""

@@ -236,10 +236,11 @@ class HttpConnection:
 
     def stream(self, data: bytes, *, owed: bool = False) -> None:
         """A part of the answer under way."""
-        if self._paused and not owed and self._unsent >= _CUT * self._shared.wire.write_buffer:
-            self.transport.abortConnection()
-        elif self._out is not None:
+        if self._out is not None:
+            # In the middle of handing over: a replay, say. The channel bounds what it says at once.
             self._collect(self._out, data)
+        elif self._paused and not owed and self._unsent >= _CUT * self._shared.wire.write_buffer:
+            self.transport.abortConnection()
         else:
             self._write(data)
             if self.phase == _STREAM:
