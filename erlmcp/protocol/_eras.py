@@ -4,7 +4,7 @@ Pure decisions over what has been read of the message; each is made for the mess
 an endpoint may carry both eras.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Final
 
@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 from erlmcp.protocol._errors import (
     UNSUPPORTED_VERSION,
     McpError,
+    invalid_params,
     invalid_request,
     malformed_envelope,
     method_not_found,
@@ -22,6 +23,7 @@ from erlmcp.protocol._headers import check_headers
 from erlmcp.protocol._meta import CLIENT_CAPABILITIES_KEY, PROTOCOL_VERSION_KEY, Meta
 from erlmcp.protocol._methods import METHODS, Method
 from erlmcp.protocol._params import Params
+from erlmcp.protocol._revisions import Revision
 from erlmcp.protocol._versions import HANDSHAKE_VERSIONS, MODERN_VERSIONS
 
 
@@ -120,6 +122,77 @@ def classify_response(*, on_http: bool, session: bool = False) -> Verdict:
 def refuse_array() -> McpError:
     """Rule f, where no session negotiated 2025-03-26: the one -32600 that answers an array."""
     return invalid_request("Batches are not supported: send one JSON-RPC message at a time")
+
+
+def check_batch(revision: Revision | None, calls: Iterable[tuple[str, Meta]]) -> McpError | None:
+    """Rule f: whether an array may come here.
+
+    Args:
+        revision: the session's, None where there is no session.
+        calls: method and `_meta` of each request and notification in it.
+
+    Returns:
+        None if each of its messages is to be taken by itself, else the one -32600 (HTTP 400) that answers them all.
+    """
+    if revision is None or not revision.batches:
+        return refuse_array()
+    for method, meta in calls:
+        if method == "initialize" or has_envelope(meta):
+            return invalid_request(
+                "initialize, and requests with an envelope in _meta, must not be part of a batch"
+            )
+    return None
+
+
+def classify_session(
+    method: str | None,
+    *,
+    wants_answer: bool,
+    on_http: bool,
+    session: bool,
+    version_header: bytes | None = None,
+) -> Verdict:
+    """Rule h, for what the other rules leave to the handshake edge: whether there must be a session, and is.
+
+    The header's revision is not compared with the session's, which wins; it must only be one.
+
+    Args:
+        method: the message's; None for a response.
+        wants_answer: whether it is a request.
+        on_http: whether it came in an HTTP request.
+        session: whether a live session goes with it: on a stream, the stream's; on HTTP, that of ``Mcp-Session-Id``.
+        version_header: the value of ``MCP-Protocol-Version``, None for none.
+
+    Returns:
+        `Decision.HANDSHAKE`; or `Decision.IGNORE` for what must not be answered; or `Decision.REFUSE` with -32602 and
+        HTTP 400.
+    """
+    if method == "initialize" and wants_answer:
+        return _HANDSHAKE
+    if version_header is not None and not _names_handshake(version_header):
+        known = ", ".join(HANDSHAKE_VERSIONS)
+        return Verdict(
+            Decision.REFUSE,
+            invalid_params(
+                f"MCP-Protocol-Version names none of the revisions with sessions: {known}", status=400
+            ),
+        )
+    if session:
+        return _HANDSHAKE
+    if not on_http:
+        if not wants_answer:
+            return _IGNORE
+        if method == "ping":
+            return _HANDSHAKE
+    where = "the Mcp-Session-Id of its answer with each request" if on_http else "requests"
+    return Verdict(
+        Decision.REFUSE,
+        invalid_params(
+            f"There is no session: send initialize, then {where}; or give each request"
+            f" {PROTOCOL_VERSION_KEY} and {CLIENT_CAPABILITIES_KEY} in _meta",
+            status=400,
+        ),
+    )
 
 
 def bare_http_status(*, session: bool, version_header: bytes | None = None) -> int | None:
