@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from erlmcp.interfaces import IExchange, WireLimits
 from erlmcp.transports.http import HttpOptions, HttpTransport
-from erlmcp.transports.http._old_stream import OldStream
+from erlmcp.transports.http._old_stream import ENDING, OldStream
 from erlmcp.transports.http._protocol import Phase
 from tests.doubles import OpenLimits, RecordingChannel, context
 from tests.http_wire import ANSWER, BODY, HalfCloseable, Wire, answer, dechunk, echo, parse, post
@@ -363,6 +363,14 @@ class Ends(SynchronousTestCase):
         client = Client(lambda _, exchange: (client.wire.lose(), exchange.reply(ANSWER)))
         self.assertEqual((client.post(), client.wire.written()), (202, b""))
         self.assertEqual(client.post(), 404)
+
+    def test_never_begun(self) -> None:
+        wire = Wire(answer, sse=b"/sse")
+        stream = OldStream({}, keep=True, legacy=False)
+        stream.attach(wire.connection, wire.admission.here[0])
+        stream.detach()
+        stream.decline(ENDING)
+        self.assertEqual((wire.written(), len(wire.shared.old)), (b"", 0))
 
     def test_gone_before_it_began(self) -> None:
         wire = Wire(answer, sse=b"/sse")

@@ -87,6 +87,20 @@ class Lines(SynchronousTestCase):
         exchange.reply(b"one")
         self.assertEqual(it.stream.take(), b"note\ntwo\none\n")
 
+    def test_what_is_only_https(self) -> None:
+        """Lines cannot be resumed: no events, nothing primed, and who is left will not come back."""
+        it = Connected(hold, in_flight=1)
+        it.stream.receive(b"{1}\n{2}\n")
+        exchange = it.connection
+        exchange.session = exchange
+        exchange.prime("a.0", 1000)
+        exchange.notify(b"note", "a.1")
+        self.assertEqual((it.stream.take(), it.channel.messages), (b"note\n", [b"{1}"]))
+        exchange.leave()
+        it.turn()
+        self.assertEqual(it.channel.messages, [b"{1}", b"{2}"])
+        self.assertEqual(it.stream.take(), b"")
+
     def test_a_notification_within_a_batch_precedes_its_answer(self) -> None:
         def answer(message: bytes, exchange: IExchange) -> None:
             exchange.notify(b"half way")
