@@ -53,6 +53,22 @@ class _ToolResult(Shape):
         return value if members is None else super().cut(wrap_structured(members))
 
 
+class _Contents:
+    """The contents of a resource: text, or else bytes."""
+
+    __slots__ = ("_blob", "_text")
+
+    def __init__(self, text: Shape, blob: Shape) -> None:
+        self._text = text
+        self._blob = blob
+
+    def cut(self, value: Any) -> Any:
+        members = members_of(value)
+        if members is None:
+            return value
+        return (self._text if "text" in members else self._blob).cut(value)
+
+
 class _Entries:
     """The cut of one kind of list entry; what became of the last encoded ones is remembered."""
 
@@ -84,7 +100,7 @@ def _cuts(rank: int) -> Mapping[str, Cut]:
 
     noted = {"annotations": shape("Annotations").cut}
     shown = {"icons": each(shape("Icon").cut)}
-    contents = shape("ResourceContents").cut
+    contents = _Contents(shape("TextResourceContents"), shape("BlobResourceContents")).cut
     blocks = {
         "text": shape("TextContent", **noted),
         "image": shape("ImageContent", **noted),
@@ -144,7 +160,11 @@ def _cuts(rank: int) -> Mapping[str, Cut]:
             tools=shape("ServerCapabilities.tools").cut,
         ),
         "sampling/createMessage": shape(
-            "CreateMessageRequestParams", messages=each(sample.cut), tools=each(tool.cut)
+            "CreateMessageRequestParams",
+            messages=each(sample.cut),
+            modelPreferences=shape("ModelPreferences", hints=each(shape("ModelHint").cut)).cut,
+            tools=each(tool.cut),
+            toolChoice=shape("ToolChoice").cut,
         ),
         "elicitation/create form": shape(
             "ElicitRequestFormParams", requestedSchema=shape("ElicitRequestFormParams.requestedSchema").cut
