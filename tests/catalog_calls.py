@@ -30,6 +30,9 @@ class Conversation:
     def log(self, level: str, data: Any, logger: str | None) -> None:
         self.said.append(("log", level, data, logger))
 
+    def leave(self) -> None:
+        self.said.append(("leave",))
+
 
 def request(method: str, name: str = "", params: Mapping[str, Any] | None = None, **more: Any) -> Request:
     """A request whose parameters went through the decoder that requests from outside go through."""

@@ -169,6 +169,8 @@ class ContextTests(SynchronousTestCase):
             ctx.warning("w")
             ctx.error("e")
             await ctx.log("notice", "n")
+            ctx.leave()
+            await ctx.leave()
             return "done"
 
         conversation = Conversation()
@@ -183,6 +185,8 @@ class ContextTests(SynchronousTestCase):
                 ("log", "warning", "w", None),
                 ("log", "error", "e", None),
                 ("log", "notice", "n", None),
+                ("leave",),
+                ("leave",),
             ],
         )
         self.assertEqual(text(call(provider, "tool")), "done", "without a client nothing is sent")
@@ -309,11 +313,12 @@ class ContextTests(SynchronousTestCase):
         ctx = ThreadContext(made, "reactor", lambda act, *rest: passed.append((act, rest)))
         ctx.report_progress(1)
         ctx.on_cancel(lambda: None)
+        ctx.leave()
         self.assertEqual(conversation.said, [])
         self.assertEqual([rest[0] for _, rest in passed[:1]], [1])
         for act, rest in passed:
             act(*rest)
-        self.assertEqual(conversation.said, [("progress", 1, None, None)])
+        self.assertEqual(conversation.said, [("progress", 1, None, None), ("leave",)])
         self.assertEqual(len(made.on_cancel or ()), 1)
         for ask in (ctx.elicit, ctx.elicit_url, ctx.sample, ctx.roots, ctx.ask):
             error = self.assertRaises(RuntimeError, ask, "x")

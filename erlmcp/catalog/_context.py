@@ -34,8 +34,9 @@ _DONE = _Done()
 class Context:
     """A handler's way back to its client. Parameters with this annotation get it; clients never see them.
 
-    `report_progress` and `log` act at once; awaiting what they return is allowed and does nothing more. They may be
-    called from plain functions, which run in threads. Questions (`elicit`, `sample`, `roots`, `ask`) need a coroutine.
+    `report_progress`, `log` and `leave` act at once; awaiting what they return is allowed and does nothing more. They
+    may be called from plain functions, which run in threads. Questions (`elicit`, `sample`, `roots`, `ask`) need a
+    coroutine.
     """
 
     __slots__ = ("_asks", "_call_from_thread", "_place", "request")
@@ -123,6 +124,17 @@ class Context:
         conversation = self.request.conversation
         if conversation is not None:
             self._do(conversation.log, level, data, logger)
+        return _DONE
+
+    def leave(self) -> Awaitable[None]:
+        """Let the client go and come back for the rest, before long work that sends nothing for a while.
+
+        Over HTTP a client of revision 2025-11-25 (basic/transports, streamable HTTP) keeps no connection open
+        meanwhile: it asks again with the id of the last event, and misses nothing. Everywhere else this does nothing.
+        """
+        conversation = self.request.conversation
+        if conversation is not None:
+            self._do(conversation.leave)
         return _DONE
 
     def debug(self, data: Any, logger: str | None = None) -> Awaitable[None]:

@@ -57,6 +57,37 @@ class Background(TypedDict):
     context: str
 
 
+class User(TypedDict):
+    username: Annotated[str, Field(description="User's response")]
+    email: Annotated[str, Field(description="User's email address")]
+
+
+DEFAULTS: dict[str, Any] = {
+    "name": {"type": "string", "default": "John Doe"},
+    "age": {"type": "integer", "default": 30},
+    "score": {"type": "number", "default": 95.5},
+    "status": {"type": "string", "enum": ["active", "inactive", "pending"], "default": "active"},
+    "verified": {"type": "boolean", "default": True},
+}
+_PLAIN = ["option1", "option2", "option3"]
+_TITLED = [
+    {"const": "value1", "title": "First Option"},
+    {"const": "value2", "title": "Second Option"},
+    {"const": "value3", "title": "Third Option"},
+]
+CHOICES: dict[str, Any] = {
+    "untitledSingle": {"type": "string", "enum": _PLAIN},
+    "titledSingle": {"type": "string", "oneOf": _TITLED},
+    "legacyEnum": {
+        "type": "string",
+        "enum": ["opt1", "opt2", "opt3"],
+        "enumNames": ["Option One", "Option Two", "Option Three"],
+    },
+    "untitledMulti": {"type": "array", "items": {"type": "string", "enum": _PLAIN}},
+    "titledMulti": {"type": "array", "items": {"anyOf": _TITLED}},
+}
+
+
 @provider.tool
 async def test_simple_text() -> str:
     """Answer with text."""
@@ -112,6 +143,51 @@ async def test_logging_tool(ctx: Context) -> str:
     await _pause(0.02)
     ctx.info("Tool execution completed")
     return "Logged."
+
+
+@provider.tool
+async def test_tool_with_logging(ctx: Context) -> str:
+    """Log three steps, for a client that set a level."""
+    for step in ("Tool execution started", "Tool processing data", "Tool execution completed"):
+        ctx.info(step)
+        await _pause(0.05)
+    return "Logged in three steps."
+
+
+@provider.tool
+async def test_reconnection(ctx: Context) -> str:
+    """Let the client go in the middle of the call, and come back for the answer."""
+    ctx.leave()
+    await _pause(0.1)
+    return "The client came back."
+
+
+@provider.tool
+async def test_sampling(prompt: str, ctx: Context) -> str:
+    """Have the client's model answer a prompt."""
+    answer = await ctx.sample(prompt, max_tokens=100)
+    return f"LLM response: {answer.text}"
+
+
+@provider.tool
+async def test_elicitation(message: str, ctx: Context) -> str:
+    """Show the user a message, and ask who they are."""
+    answer = await ctx.elicit(message, User)
+    return f"User response: action={answer.action}, content={answer.data}"
+
+
+@provider.tool
+async def test_elicitation_sep1034_defaults(ctx: Context) -> str:
+    """Ask with a default for each kind of field."""
+    answer = await ctx.elicit("Please review and update the form", _object(DEFAULTS))
+    return f"Elicitation completed: action={answer.action}, content={answer.data}"
+
+
+@provider.tool
+async def test_elicitation_sep1330_enums(ctx: Context) -> str:
+    """Ask with each kind of choice."""
+    answer = await ctx.elicit("Please select options", _object(CHOICES))
+    return f"Elicitation completed: action={answer.action}, content={answer.data}"
 
 
 @provider.tool
@@ -307,6 +383,10 @@ async def test_input_required_result_prompt(ctx: Context) -> str:
 async def complete_arg1(value: str) -> list[str]:
     """Words that begin so."""
     return [word for word in ("paris", "park", "party", "testing") if word.startswith(value)]
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties}
 
 
 async def _together(*asks: Any) -> list[Any]:
