@@ -196,6 +196,37 @@ class Loopback(TestCase):
         self.assertEqual((got.body, got.fields["connection"]), (ANSWER, "close"))
         await listener.drain()
 
+    async def test_drain_with_streams(self) -> None:
+        """A session's stream ends when the channel leaves it, one of 2024-11-05 once it is answered."""
+        listener = self.listen(reply=None, sse="/sse")
+        await listener.bind()
+        opened: Deferred[Any] = Deferred()
+        self.channel.on_open = opened.callback
+        stream, old, other = [await self.connect(listener) for _ in range(3)]
+        stream.transport.write(
+            post(b"", method=b"GET", accept="text/event-stream", mcp_session_id="s", drop=("content-length",))
+        )
+        old.transport.write(post(b"", method=b"GET", target=b"/sse", drop=("content-length",)))
+        await old.until(b"\n\n")
+        endpoint = old.data.rpartition(b"data: ")[2].split(b"\n")[0]
+        other.transport.write(post(target=endpoint))
+        await other.until(b"\r\n\r\n")
+        self.assertEqual(parse(other.data)[0].status, 202)
+        exchange = await opened
+        await stream.until(b"\r\n\r\n")
+        drained = listener.drain()
+        await other.ended
+        self.channel.exchanges[0].reply(ANSWER)
+        await old.ended
+        self.assertIn(b"event: message\ndata: " + ANSWER, old.data)
+        self.assertFalse(drained.called)
+        exchange.notify(BODY, "a.1")
+        exchange.leave()
+        await stream.ended
+        self.assertEqual(parse(stream.data)[0].body, b"id: a.1\ndata: " + BODY + b"\n\n")
+        await drained
+        self.assertEqual(self.channel.gone, self.channel.exchanges)
+
     async def test_close(self) -> None:
         listener = self.listen(reply=None)
         await listener.bind()
