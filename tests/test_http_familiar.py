@@ -119,15 +119,29 @@ class Known(SynchronousTestCase):
         self.assertIsNotNone(heads.find(POST + b"\r\n"))
 
     def test_bounded(self) -> None:
-        """At most 512 heads are kept; the oldest goes."""
+        """At most 512 heads are kept; for every 16th further one, the oldest goes."""
         heads = FamiliarHeads()
         requests = [post(further=b"X: %d\r\n" % number) for number in range(600)]
         one = intake(heads)
         for request in requests:
             one.feed(request)
         self.assertEqual((len(one.queue), len(heads)), (600, 512))
-        self.assertIsNone(heads.find(requests[87]))
-        self.assertIsNotNone(heads.find(requests[88]))
+        self.assertIsNone(heads.find(requests[4]))
+        self.assertIsNotNone(heads.find(requests[5]))
+        self.assertIsNotNone(heads.find(requests[511 + 16 * 5]))
+        self.assertIsNone(heads.find(requests[511 + 16 * 5 + 1]))
+
+    def test_more_clients_than_are_kept(self) -> None:
+        """They do not drive each other out: about half of a thousand sessions in turn stay familiar."""
+        heads = FamiliarHeads()
+        requests = [post(further=b"Mcp-Session-Id: %d\r\n" % number) for number in range(1000)]
+        one = intake(heads)
+        for request in requests * 3:
+            one.feed(request)
+        self.assertGreater(sum(heads.find(request) is not None for request in requests), 500)
+        self.assertEqual(
+            {exchange.headers[b"mcp-session-id"] for exchange in one.queue}, {b"%d" % n for n in range(1000)}
+        )
 
 
 pieces = st.sampled_from(

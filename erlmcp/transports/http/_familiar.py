@@ -14,6 +14,7 @@ from erlmcp.transports.http._head import Headers
 
 _KEPT: Final = 512
 _LONGEST: Final = 2048
+_EVERY: Final = 16
 _END: Final = b"\r\n\r\n"
 
 
@@ -32,12 +33,17 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class FamiliarHeads:
-    """The heads that one listener has taken: at most 512, of at most 2 KiB each; the oldest goes first."""
+    """The heads that one listener has taken: at most 512, of at most 2 KiB each.
 
-    __slots__ = ("_heads",)
+    Once there are so many, only every 16th new one takes the place of the oldest: with more clients than that, each
+    with a session of its own, heads would otherwise be forgotten before they come again, and learnt for nothing.
+    """
+
+    __slots__ = ("_heads", "_passed")
 
     def __init__(self) -> None:
         self._heads: dict[bytes, Head] = {}
+        self._passed = 0
 
     def __len__(self) -> int:
         return len(self._heads)
@@ -48,13 +54,18 @@ class FamiliarHeads:
 
     def learn(self, data: bytes, headers: Headers, length: int) -> None:
         """Remember the head that `data` begins with, which was taken with these fields and this length of body."""
+        full = len(self._heads) >= _KEPT
+        if full:
+            self._passed += 1
+            if self._passed % _EVERY:
+                return
         size = data.find(_END) + 4
         if not len(_END) < size <= _LONGEST:
             return
         head = data[:size]
         if not _is_a_head(head):
             return
-        if len(self._heads) >= _KEPT:
+        if full:
             del self._heads[next(iter(self._heads))]
         self._heads[head] = Head(headers, size, length)
 
