@@ -33,6 +33,7 @@ class Session(Listener):
     __slots__ = (
         "_listening",
         "_owner",
+        "_tombstone",
         "calls",
         "capabilities",
         "client",
@@ -68,7 +69,13 @@ class Session(Listener):
         self.calls: dict[int | str, Call] = {}
         self.used = 0.0
         self._owner = owner
+        self._tombstone = f"ended/{number}"
         self._listening: list[EventStream] = []
+
+    @property
+    def tombstone(self) -> str:
+        """The engine's key that says that it was ended."""
+        return self._tombstone
 
     @property
     def alive(self) -> bool:

@@ -1,7 +1,8 @@
 """Handshake sessions on HTTP: minted as sealed tokens, found again by them, ended.
 
-A token says all of a session that only lists and calls; nothing is kept of it. What else is alive (streams, calls) is
-kept here while it is, and what must outlive the process (log level, subscriptions, that it was deleted) in the engine.
+A token says all of a session that only lists and calls; of those only the last thousand are remembered. What else is
+alive (streams, calls) is kept here while it is; what must outlive the process (log level, subscriptions, that it was
+deleted) is in the engine.
 """
 
 import hashlib
@@ -25,6 +26,8 @@ from erlmcp.timing import Wheel
 
 _HOUR = 3600.0
 _SWEEP = 60.0
+_REMEMBERED = 1024
+"""How many sessions are remembered by their tokens, so that they need not be read anew for each request."""
 
 
 class Kept(msgspec.Struct, array_like=True):
@@ -73,6 +76,7 @@ class Sessions:
         self._idle = idle
         self._minted_per_hour = minted_per_hour
         self._most_alive = most_alive
+        self._remembered: dict[bytes, tuple[Principal, Session]] = {}
         self._alive: dict[str, Session] = {}
         self._sweeping = False
         self.forgotten: Callable[[Session], None] = lambda _session: None
@@ -117,10 +121,19 @@ class Sessions:
         Raises:
             LostSession: it is none of ours or another principal's, has expired or was deleted.
         """
-        token = self._tokens.read(text, principal_binding(principal.kind, principal.id), self._wall_clock())
-        session = self._alive.get(token.id)
-        if session is None:
-            session = self._restore(token)
+        now = self._wall_clock()
+        known = self._remembered.get(text)
+        if known is not None and known[0] == principal and now < known[1].expires:
+            session = known[1]
+        else:
+            token = self._tokens.read(text, principal_binding(principal.kind, principal.id), now)
+            session = self._alive.get(token.id) or self._restore(token)
+            if len(self._remembered) >= _REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[text] = (principal, session)
+        if self._engine.peek(session.tombstone) is not None:
+            self._remembered.pop(text, None)
+            raise LostSession
         session.used = self._clock.seconds()
         return session
 
@@ -156,7 +169,7 @@ class Sessions:
         """End a session for good, in every process and after every restart."""
         session.close()
         self.forget(session)
-        await self._engine.put(f"ended/{session.number}", b"", expires=session.expires, durable=True)
+        await self._engine.put(session.tombstone, b"", expires=session.expires, durable=True)
         await self._engine.delete(f"session/{session.number}")
 
     def forget(self, session: Session) -> None:
@@ -170,8 +183,6 @@ class Sessions:
             session.close()
 
     def _restore(self, token: SessionToken) -> Session:
-        if self._engine.peek(f"ended/{token.id}") is not None:
-            raise LostSession
         session = Session(
             number=token.id,
             owner=self.owner,
