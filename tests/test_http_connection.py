@@ -520,7 +520,7 @@ class BackPressure(SynchronousTestCase):
             self.assertFalse(wire.transport.disconnected)
             wire.channel.exchanges[0].notify(NOTE)
             socket.dataBuffer += wire.written()
-            wire.after(3)
+            wire.after(2.5)
         self.assertTrue(wire.transport.disconnected)
 
     def test_slow_does_not_run_while_nothing_can_be_read(self) -> None:
