@@ -212,9 +212,23 @@ class StopTests(DaemonTestCase):
         self.one.draining = Deferred()
         stopping = self.started().stopService()
         self.reactor.advance(10)
+        self.assertEqual(self.journal[-1], "stop server")
+        self.reactor.advance(2)
         self.successResultOf(stopping)
-        self.assertIn("stop server", self.journal)
+        self.assertIn("close one", self.journal)
         self.server.draining.callback(None)
+
+    def test_last_answers_leave_before_connections_are_cut(self) -> None:
+        """What calls are told at the deadline reaches those who read it."""
+        self.server.draining = Deferred()
+        self.one.draining = Deferred()
+        stopping = self.started().stopService()
+        self.reactor.advance(10)
+        self.assertNotIn("close one", self.journal)
+        self.one.draining.callback(None)
+        self.successResultOf(stopping)
+        self.assertIn("close one", self.journal)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_nor_for_what_does_not_close(self) -> None:
         self.one.closing = Deferred()
@@ -261,7 +275,7 @@ class StopTests(DaemonTestCase):
         self.reactor.running = True
         ended: list[Deferred[None]] = [Deferred(), Deferred()]
         for listener, one in zip((self.one, self.two), ended, strict=True):
-            cast("Any", listener).ended = one
+            cast("Any", listener).exhausted = one
         self.started()
         ended[0].callback(None)
         self.assertEqual(self.reactor.stops, 0)
@@ -271,7 +285,7 @@ class StopTests(DaemonTestCase):
     def test_ended_while_stopping(self) -> None:
         self.reactor.running = True
         ended: Deferred[None] = Deferred()
-        cast("Any", self.one).ended = ended
+        cast("Any", self.one).exhausted = ended
         daemon = self.started(self.one)
         self.successResultOf(daemon.stopService())
         ended.callback(None)

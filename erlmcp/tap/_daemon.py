@@ -108,8 +108,8 @@ class Daemon(MultiService):
                 # It was stopped while this one was being bound.
                 await listener.close()
                 return
-            if hasattr(listener, "ended"):
-                listener.ended.addCallback(lambda _, frontend=frontend: self._over(frontend))
+            if hasattr(listener, "exhausted"):
+                listener.exhausted.addCallback(lambda _, frontend=frontend: self._over(frontend))
             for address in listener.addresses:
                 log.info("{name} listens on {address}", name=listener.name, address=_spell(address))
         log.info("sealing keys: {origin}", origin=self.parts.keys)
@@ -117,7 +117,7 @@ class Daemon(MultiService):
         self._reactor.callWhenRunning(log.info, "ready")
 
     def _over(self, frontend: Frontend) -> None:
-        """A listener has come to an end by itself: standard input was closed."""
+        """No more can come by a listener: standard input was closed. What has come is answered within the drain."""
         self._ended.append(frontend)
         if self._stopping is None and all(one in self._ended for one in self.parts.frontends):
             log.info("the last listener has ended")
@@ -146,6 +146,9 @@ class Daemon(MultiService):
             left = self.parts.server.in_flight
             log.warn("not everything ended in time: closing {left} calls", left=left)  # noqa: G010 - Twisted's name
         self.parts.server.stop()
+        if not drained:
+            # What was just answered would be lost with a connection that is cut.
+            await self._within(_CLOSING, draining)
         await self._within(_CLOSING, [maybeDeferred(one.close) for one in listeners])
         for backend in self.parts.backends:
             if hasattr(backend, "stop"):

@@ -148,9 +148,11 @@ class LineConnection(Outgoing):
 
     def readConnectionLost(self) -> None:
         """The peer sends no more. Its unterminated last line, if any, is not executed."""
-        if self._framer.finish() is not None:
-            log.debug("{peer} ended in the middle of a line", peer=self.peer.address)
         linger = self._siblings.linger
+        if self._framer.finish() is not None:
+            # Of a host, or somebody who tries us out by hand, one line: else nothing would tell why no answer came.
+            say = log.debug if linger is None else log.warn
+            say("{peer}: the last line has no newline and is not executed", peer=self.peer.address)
         if linger is not None and self.phase is Phase.SERVING:
             self.phase = Phase.ENDING
             self._stall = self._siblings.wheel.after(linger, self.cut)
