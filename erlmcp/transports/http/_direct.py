@@ -23,9 +23,10 @@ def send_at_once(transport: Any, data: bytes) -> bytes:
     waits = transport.dataBuffer or transport._tempDataLen  # noqa: SLF001 - Twisted has no public word for it
     if waits or transport.disconnecting or not transport.connected:
         return data
-    sent = transport.writeSomeData(data)
-    if not isinstance(sent, int):
-        # The connection is lost; Twisted finds out by itself, outside of our callers.
+    try:
+        sent: int = transport.socket.send(data)
+    except OSError:
+        # Full; or lost, which Twisted finds out by itself, outside of our callers.
         return data
     return b"" if sent == len(data) else data[sent:]
 
