@@ -8,7 +8,6 @@ from typing import cast
 
 from msgspec import UNSET, UnsetType
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -29,6 +28,7 @@ from erlmcp.server._call import Call
 from erlmcp.server._drive import Finished, begin
 from erlmcp.server._modern import ModernEdge
 from erlmcp.server._pipeline import Pipeline
+from erlmcp.telemetry import Logger
 
 log = Logger()
 

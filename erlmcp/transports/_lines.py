@@ -8,12 +8,12 @@ import enum
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IProtocol, IPushProducer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from erlmcp.interfaces import IExchange, Peer
 from erlmcp.jsonrpc import INVALID_REQUEST, LineFramer, Overlong, encode_error
+from erlmcp.telemetry import Logger
 from erlmcp.timing import Entry
 from erlmcp.transports._connections import Connections
 from erlmcp.transports._outgoing import Outgoing
