@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from erlmcp.config import reachable
 from erlmcp.tap._assembly import Parts
-from erlmcp.tap._exit import StartFailed, leave_with, on_stop_signals
+from erlmcp.tap._exit import HANG_UP, StartFailed, leave_with, on_stop_signals, on_terminal
 from erlmcp.tap._frontends import OPEN, Frontend
 
 log = Logger(namespace="erlmcp.tap")
@@ -29,6 +29,7 @@ class Daemon(MultiService):
         drain: seconds that calls in flight get at the end.
         signals: takes over the stop signals once the reactor runs.
         leave: sets the process's status for a failure once the reactor runs.
+        hangs_up: asked when it starts, whether a hang-up (SIGHUP) ends it, as its terminal or its host has gone.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Daemon(MultiService):
         drain: float = 10.0,
         signals: Callable[[Any, Callable[[str], None]], None] = on_stop_signals,
         leave: Callable[[int], None] = leave_with,
+        hangs_up: Callable[[], bool] = on_terminal,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.setName("erlmcp")  # type: ignore[no-untyped-call]
@@ -49,6 +51,8 @@ class Daemon(MultiService):
             parts.console.listener.unready = lambda: self.unready
         self._signals = signals
         self._leave = leave
+        self._hangs_up = hangs_up
+        self._held_by_terminal = False
         self._bound: list[Frontend] = []
         self._ended: list[Frontend] = []
         self._binding: Deferred[None] | None = None
@@ -77,6 +81,8 @@ class Daemon(MultiService):
             StartFailed: as above.
         """
         super().startService()  # type: ignore[no-untyped-call]
+        # Not before: twistd lets go of the terminal in between.
+        self._held_by_terminal = self._hangs_up()
         self._signals(self._reactor, self._signalled)
         self._begin()
 
@@ -129,7 +135,10 @@ class Daemon(MultiService):
         self._reactor.callWhenRunning(self._reactor.stop)
 
     def _signalled(self, name: str) -> None:
-        if self._hurry is not None:
+        if name == HANG_UP.name and not self._held_by_terminal:
+            hint = "restart it to take up another configuration"
+            log.warn("{name}: this version does not reload: {hint}", name=name, hint=hint)  # noqa: G010 - Twisted's name
+        elif self._hurry is not None:
             log.info("{name} again: closing now", name=name)
             self._hurry()
         elif self._stopping is None:

@@ -1,15 +1,16 @@
 """From checked options to the service that twistd starts."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from erlmcp import config
 from erlmcp.config import ConfigurationError, Settings
 from erlmcp.tap._assembly import assemble
 from erlmcp.tap._daemon import Daemon
-from erlmcp.tap._exit import StartFailed
+from erlmcp.tap._exit import StartFailed, on_terminal
 from erlmcp.tap._options import Options
+from erlmcp.telemetry import log_from
 
 
 def makeService(options: Options) -> Daemon:
@@ -20,16 +21,24 @@ def makeService(options: Options) -> Daemon:
     """
     from twisted.internet import reactor
 
+    log_from(options.settings.telemetry.log_level)
     return make_daemon(options.settings, options.backends, reactor)
 
 
-def make_daemon(settings: Settings, backends: Sequence[Any], reactor: Any) -> Daemon:
+def make_daemon(
+    settings: Settings,
+    backends: Sequence[Any],
+    reactor: Any,
+    *,
+    hangs_up: Callable[[], bool] = on_terminal,
+) -> Daemon:
     """Make a daemon.
 
     Args:
         settings: the checked configuration.
         backends: what it serves.
         reactor: what it runs on.
+        hangs_up: as `Daemon` has it.
 
     Raises:
         StartFailed: as `makeService`.
@@ -38,4 +47,4 @@ def make_daemon(settings: Settings, backends: Sequence[Any], reactor: Any) -> Da
         parts = assemble(settings, backends, reactor, transports=config.transports(), environ=os.environ)
     except ConfigurationError as error:
         raise StartFailed(f"erlmcp cannot start:\n{error}") from None
-    return Daemon(parts, reactor, drain=settings.server.drain)
+    return Daemon(parts, reactor, drain=settings.server.drain, hangs_up=hangs_up)
