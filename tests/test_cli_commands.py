@@ -216,6 +216,18 @@ class StdioTests(TestCase):
         self.assertIn("over stdio", json.dumps(answer))
         self.assertIn(b"ready", err)
 
+    def test_the_end_of_input_ends_subscriptions(self) -> None:
+        """They would last as long as the process: a host that waits for its end must not wait for the deadline."""
+        params = {"notifications": {"toolsListChanged": True}, "_meta": META}
+        listen = {"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": params}
+        out, err = self.start().communicate(json.dumps(listen).encode() + b'\n{"jsonrpc": "2.0"', PATIENCE)
+        messages = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual(
+            [one.get("method", "result") for one in messages][1:], ["notifications/cancelled", "result"]
+        )
+        self.assertEqual(messages[-1]["id"], 7)
+        self.assertIn(b"the last line has no newline and is not executed", err)
+
     def test_signal(self) -> None:
         process = self.start("--log-level", "info")
         assert process.stderr is not None

@@ -77,6 +77,18 @@ class SealingKeysTests(SynchronousTestCase):
         self.assertEqual(first.origin, str(self.file))
         self.assertEqual([entry.name for entry in self.state.iterdir()], ["keys"])
 
+    def test_made_by_root_for_the_owner_of_the_directory(self) -> None:
+        """With --uid root makes it, and the daemon must be able to read it when it is started as that user."""
+        self.state.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            os.chown(self.state, 12345, 12345)
+        given: list[tuple[int, int]] = []
+        self.patch(os, "geteuid", lambda: 0)
+        self.patch(os, "fchown", lambda _, uid, gid: given.append((uid, gid)))
+        sealing_keys(self.server, {})
+        owner = self.state.stat()
+        self.assertEqual(given, [(owner.st_uid, owner.st_gid)])
+
     def test_made_by_another_process_meanwhile(self) -> None:
         """The one that was first wins, and both have it."""
         self.state.mkdir()

@@ -93,4 +93,7 @@ class BackendTests(SynchronousTestCase):
         (folder / "e_broken.py").write_text("1 / 0\n")
         self.patch(sys, "path", [str(folder), *sys.path])
         self.assertIn("'e_needs' needs 'no_such_thing', which is not installed", self.refused("e_needs:x"))
+        (folder / "e_exits.py").write_text("\nraise SystemExit(0)\n")
         self.assertIn("'e_broken' fails on import: ZeroDivisionError", self.refused("e_broken:x"))
+        self.assertTrue(self.refused("e_broken:x").endswith("e_broken.py, line 1)"))
+        self.assertIn("'e_exits' fails on import: SystemExit: 0", self.refused("e_exits:x"))

@@ -172,6 +172,14 @@ class WrongTests(ConfigTestCase):
             '3: provider[1].isolation: isolation = "process"; comes with a later version', problems[-1]
         )
 
+    def test_one_of_a_few_words(self) -> None:
+        problems = self.problems(
+            PROVIDER + "isolation = 'proces'\n[telemetry]\nauth = 'no'\nlog_level = 'loud'\n"
+        )
+        self.assertIn("'proces' will not do: it must be 'inline'", problems[2])
+        self.assertIn("'loud' will not do: it must be 'debug' or 'info' or 'warn' or", problems[1])
+        self.assertIn("'no' will not do: it must be 'none'", problems[0])
+
     def test_shapes(self) -> None:
         problems = self.problems(
             "server = 1\nlimits = []\nlisten = {}\nprovider = [1, [2]]\ntelemetry = [[3]]\n"

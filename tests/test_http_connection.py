@@ -3,6 +3,8 @@
 from typing import Any
 
 from httptools import HttpParserCallbackError
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -487,6 +489,38 @@ class BackPressure(SynchronousTestCase):
         wire.after(40)
         self.assertFalse(wire.transport.disconnected)
         wire.after(50)
+        self.assertTrue(wire.transport.disconnected)
+
+    def test_who_takes_nothing_is_cut_and_who_takes_something_stays(self) -> None:
+        """An answer of megabytes may take its time, but is not kept for a peer that reads none of it."""
+        socket = FileDescriptor(Clock())
+        wire = Wire(answer, limits=WireLimits(slow=10))
+        wire.transport.transport = socket  # type: ignore[attr-defined]  # as TLS has it
+
+        def write(data: bytes) -> None:
+            socket.dataBuffer = b"x" * 1_000_000
+            wire.connection.pauseProducing()
+
+        wire.transport.write = write  # type: ignore[method-assign]
+        wire.connection.dataReceived(post())
+        for _ in range(10):
+            socket.offset += 1
+            wire.after(8)
+        self.assertFalse(wire.transport.disconnected)
+        wire.after(21)
+        self.assertTrue(wire.transport.disconnected)
+
+    def test_more_to_take_does_not_count_as_taken(self) -> None:
+        socket = FileDescriptor(Clock())
+        wire = Wire(limits=WireLimits(slow=10, write_buffer=1_000_000))
+        wire.transport.transport = socket  # type: ignore[attr-defined]
+        wire.send(post())
+        wire.connection.pauseProducing()
+        for _ in range(4):
+            self.assertFalse(wire.transport.disconnected)
+            wire.channel.exchanges[0].notify(NOTE)
+            socket.dataBuffer += wire.written()
+            wire.after(2.5)
         self.assertTrue(wire.transport.disconnected)
 
     def test_slow_does_not_run_while_nothing_can_be_read(self) -> None:

@@ -252,12 +252,14 @@ class FakeServer(Server):
         self.dataBuffer = b""
         self._tempDataLen = 0
         self.sent = b""
+        self.socket = self
 
-    def writeSomeData(self, data: bytes) -> object:  # noqa: N802
-        if isinstance(self.takes, int):
-            self.sent += data[: self.takes]
-            return min(len(data), self.takes)
-        return self.takes
+    def send(self, data: bytes) -> int:
+        if isinstance(self.takes, OSError):
+            raise self.takes
+        assert isinstance(self.takes, int)
+        self.sent += data[: self.takes]
+        return min(len(data), self.takes)
 
 
 class Direct(SynchronousTestCase):

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
 from erlmcp import Context, Provider
+from erlmcp.telemetry import log_from
 from tests.interaction.cases import Interaction, everywhere, holds, over
 from tests.interaction.clients import PREFIX, InMemory, OverHttp, OverLines
 
@@ -129,6 +130,8 @@ class OnStreams(Interaction):
 
     @holds("basic.patterns.cancellation/notes.1")
     def test_the_reason_is_logged(self) -> None:
+        log_from("debug")
+        self.addCleanup(log_from, "info")
         events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)

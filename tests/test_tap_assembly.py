@@ -145,6 +145,17 @@ class AssembleTests(AssemblyTestCase):
         self.assertEqual(found[4], "13 listen[3]: no such thing")
         self.assertIn("17 telemetry.endpoint: tcp:2 is open", found[5])
 
+    def test_an_interface_with_its_name_misspelt_is_no_open_endpoint(self) -> None:
+        one = f'[[provider]]\nuse = "{uses("one")[0]}"\n'
+        endpoint = 'endpoint = "tcp:1:interfce=127.0.0.1"\n'
+        settings = self.settings(f'{one}[[listen]]\ntransport = "tcp"\n{endpoint}[telemetry]\n{endpoint}')
+        found = self.problems(settings)
+        self.assertEqual(len(found), 2)
+        for problem in found:
+            self.assertIn(
+                "unexpected keyword parameter 'interfce'; such an endpoint looks like tcp:PORT", problem
+            )
+
     def test_providers(self) -> None:
         settings = config.load(None, self.transports, providers=uses("one", "twin", "missing"))
         error = self.assertRaises(ConfigurationError, tap.backends_for, settings, {})
@@ -208,12 +219,12 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual(options.backends, [one])
 
     def test_problems(self) -> None:
-        error = self.assertRaises(usage.UsageError, self.parsed, "--listen", "htp:x", "--listen", "tpc:y")
+        error = self.assertRaises(tap.StartFailed, self.parsed, "--listen", "htp:x", "--listen", "tpc:y")
         self.assertIn("--listen htp:x: ", str(error))
         self.assertIn("--listen tpc:y: ", str(error))
-        error = self.assertRaises(usage.UsageError, self.parsed, "--config", "/no/such/file.toml")
+        error = self.assertRaises(tap.StartFailed, self.parsed, "--config", "/no/such/file.toml")
         self.assertIn("/no/such/file.toml: cannot be read: No such file or directory", str(error))
-        error = self.assertRaises(usage.UsageError, self.parsed, "--provider", "x:y")
+        error = self.assertRaises(tap.StartFailed, self.parsed, "--provider", "x:y")
         self.assertIn("there is no module 'x'", str(error))
         self.assertRaises(usage.UsageError, self.parsed, "--bogus")
 

@@ -1,5 +1,7 @@
 """The daemon's life: bound in order or not at all, ready, drained within bounds, closed."""
 
+import os
+import pty
 import signal
 import sys
 from collections.abc import Callable
@@ -8,6 +10,7 @@ from typing import Any, cast
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.tap import Daemon, Parts, StartFailed
@@ -82,6 +85,7 @@ class DaemonTestCase(SynchronousTestCase):
         self.one, self.two = (Listener(name, self.journal) for name in ("one", "two"))
         self.statuses: list[int] = []
         self.signal: Callable[[str], None] | None = None
+        self.terminal = False
 
     def daemon(self, *listeners: Listener, open_: bool = False, console: Listener | None = None) -> Daemon:
         def signals(reactor: Any, callback: Callable[[str], None]) -> None:
@@ -96,7 +100,14 @@ class DaemonTestCase(SynchronousTestCase):
             counters=Counters(),
             keys="somewhere",
         )
-        return Daemon(parts, self.reactor, drain=10.0, signals=signals, leave=self.statuses.append)
+        return Daemon(
+            parts,
+            self.reactor,
+            drain=10.0,
+            signals=signals,
+            leave=self.statuses.append,
+            hangs_up=lambda: self.terminal,
+        )
 
     def started(self, *listeners: Listener, **options: Any) -> Daemon:
         daemon = self.daemon(*listeners, **options)
@@ -212,9 +223,23 @@ class StopTests(DaemonTestCase):
         self.one.draining = Deferred()
         stopping = self.started().stopService()
         self.reactor.advance(10)
+        self.assertEqual(self.journal[-1], "stop server")
+        self.reactor.advance(2)
         self.successResultOf(stopping)
-        self.assertIn("stop server", self.journal)
+        self.assertIn("close one", self.journal)
         self.server.draining.callback(None)
+
+    def test_last_answers_leave_before_connections_are_cut(self) -> None:
+        """What calls are told at the deadline reaches those who read it."""
+        self.server.draining = Deferred()
+        self.one.draining = Deferred()
+        stopping = self.started().stopService()
+        self.reactor.advance(10)
+        self.assertNotIn("close one", self.journal)
+        self.one.draining.callback(None)
+        self.successResultOf(stopping)
+        self.assertIn("close one", self.journal)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_nor_for_what_does_not_close(self) -> None:
         self.one.closing = Deferred()
@@ -256,12 +281,25 @@ class StopTests(DaemonTestCase):
         self.signal("SIGINT")
         self.assertEqual(self.reactor.stops, 1)
 
+    def test_hang_up(self) -> None:
+        """It goes on: operators send it for a reload. But not without the terminal that it was started at."""
+        self.started()
+        assert self.signal is not None
+        with capturedLogs() as logs:
+            self.signal("SIGHUP")
+        self.assertEqual(self.reactor.stops, 0)
+        self.assertIn("does not reload", str(logs[0]))
+        self.terminal = True
+        self.started()
+        self.signal("SIGHUP")
+        self.assertEqual(self.reactor.stops, 1)
+
     def test_ended_listeners(self) -> None:
         """When every listener has come to an end by itself, there is nothing left to run for."""
         self.reactor.running = True
         ended: list[Deferred[None]] = [Deferred(), Deferred()]
         for listener, one in zip((self.one, self.two), ended, strict=True):
-            cast("Any", listener).ended = one
+            cast("Any", listener).exhausted = one
         self.started()
         ended[0].callback(None)
         self.assertEqual(self.reactor.stops, 0)
@@ -271,7 +309,7 @@ class StopTests(DaemonTestCase):
     def test_ended_while_stopping(self) -> None:
         self.reactor.running = True
         ended: Deferred[None] = Deferred()
-        cast("Any", self.one).ended = ended
+        cast("Any", self.one).exhausted = ended
         daemon = self.started(self.one)
         self.successResultOf(daemon.stopService())
         ended.callback(None)
@@ -288,6 +326,16 @@ class ExitTests(SynchronousTestCase):
         self.assertIsInstance(error, Exception)
         self.assertEqual(error.code, "why")
 
+    def test_on_terminal(self) -> None:
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        with os.fdopen(theirs) as terminal:
+            self.patch(sys, "stdin", terminal)
+            self.assertTrue(exits.on_terminal())
+        self.assertFalse(exits.on_terminal())
+        self.patch(sys, "stdin", None)
+        self.assertFalse(exits.on_terminal())
+
     def test_stop_signals(self) -> None:
         installed: dict[int, Any] = {}
         self.patch(signal, "signal", installed.__setitem__)
@@ -297,10 +345,10 @@ class ExitTests(SynchronousTestCase):
         self.patch(reactor, "callWhenRunning", started.append)
         cast("Any", reactor).callFromThread = lambda *call: threads.append(call)
         exits.on_stop_signals(reactor, print)
-        self.assertEqual(set(installed), {signal.SIGTERM, signal.SIGINT})
+        self.assertEqual(set(installed), {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         installed.clear()
         started[0]()
-        self.assertEqual(set(installed), {signal.SIGTERM, signal.SIGINT})
+        self.assertEqual(set(installed), {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         installed[signal.SIGTERM](signal.SIGTERM, None)
         self.assertEqual(threads, [(print, "SIGTERM")])
 

@@ -8,8 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.logger import Logger, LogLevel, globalLogBeginner
 from twisted.trial.unittest import SynchronousTestCase
 
+from erlmcp import telemetry
 from erlmcp.interfaces import Peer, Request
-from erlmcp.telemetry import BUCKETS, Counters, log_to
+from erlmcp.telemetry import BUCKETS, Counters, log_from, log_to
 from erlmcp.telemetry.exposition import Exposition
 from tests.daemon import ROOT
 
@@ -146,6 +147,7 @@ class LogTests(SynchronousTestCase):
             begun.update(options, observer=observers[0])
 
         self.patch(globalLogBeginner, "beginLoggingTo", begin)
+        self.addCleanup(log_from, "info")
         stream = io.StringIO()
         log_to(stream, "warn")
         self.assertFalse(begun["redirectStandardIO"])
@@ -155,3 +157,17 @@ class LogTests(SynchronousTestCase):
         self.assertTrue(
             re.fullmatch(r"\S+ \[here#error\] shown whole\n", stream.getvalue()), stream.getvalue()
         )
+
+    def test_what_single_peers_do_is_for_looking_closely(self) -> None:
+        """twistd writes lines of any level: whoever connects must not be able to fill the disk."""
+        self.addCleanup(log_from, "info")
+        lines: list[Any] = []
+        log = telemetry.Logger("there", observer=lines.append)
+        log.debug("one peer was slow")
+        log.info("ready")
+        log_from("debug")
+        log.debug("another")
+        log_from("error")
+        log.emit(LogLevel.warn, "gone")
+        self.assertEqual([one["log_format"] for one in lines], ["ready", "another"])
+        self.assertEqual(telemetry.Logger().namespace, __name__)

@@ -5,18 +5,45 @@ import shutil
 import socket
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from erlmcp.transports import BindError, EndpointError, bind
+from erlmcp.transports import BindError, EndpointError, bind, unlisten
 from erlmcp.transports._binding import _explain, _reason, parse, split, with_defaults
 from tests.certificates import write_certificate
+
+
+class Port:
+    """A port whose end is as it is told."""
+
+    def __init__(self, end: BaseException | None) -> None:
+        self.end = end
+
+    def stopListening(self) -> None:  # noqa: N802
+        if self.end is not None:
+            raise self.end
+
+
+class Stopping(SynchronousTestCase):
+    def test_a_socket_that_may_not_be_removed_is_left(self) -> None:
+        """Root has bound it, and the daemon is somebody else by now (--uid)."""
+        with capturedLogs() as logs:
+            self.successResultOf(
+                unlisten(cast("Any", Port(PermissionError(13, "Permission denied", "/run/x"))))
+            )
+        self.assertIn("Permission denied", str(logs[0]["why"]))
+
+    def test_what_else_goes_wrong_is_told(self) -> None:
+        self.successResultOf(unlisten(None))
+        self.successResultOf(unlisten(cast("Any", Port(None))))
+        self.failureResultOf(unlisten(cast("Any", Port(ValueError("oops")))), ValueError)
 
 
 class Descriptions(SynchronousTestCase):

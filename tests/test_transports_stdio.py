@@ -235,6 +235,17 @@ class Listening(TestCase):
         self.assertEqual((peer.transport, peer.address, peer.uid), ("stdio", "stdio", os.getuid()))
         await listener.close()
 
+    async def test_says_at_once_that_no_more_can_come(self) -> None:
+        listener = self.listen(hold)
+        os.write(self.to_us, b"{1}\n")
+        os.close(self.to_us)
+        await listener.exhausted
+        self.assertNoResult(listener.ended)
+        self.channel.exchanges[0].reply(b"one")
+        await listener.ended
+        self.assertEqual(os.read(self.from_us, 100), b"one\n")
+        await listener.close()
+
     async def test_drains(self) -> None:
         received: Deferred[IExchange] = Deferred()
         listener = self.listen(lambda message, exchange: received.callback(exchange))

@@ -125,6 +125,10 @@ def _write_once(file: Path, text: bytes) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, text)
+        folder = file.parent.stat()
+        if os.geteuid() == 0 and folder.st_uid != 0:
+            # Root makes it for the user that the daemon becomes (--uid), who must read it where it starts as itself.
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
         os.fsync(descriptor)
         with contextlib.suppress(FileExistsError):
             file.hardlink_to(draft)

@@ -128,11 +128,13 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True):
         endpoint: where ``/healthz``, ``/readyz`` and ``/metrics`` are served; None for nowhere.
         auth: ``none`` if the endpoint may be one that others can reach.
         hosts: names that a request's Host may have besides those of this machine's loopback.
+        log_level: from which level on the daemon's own log lines are written; what single peers did is at ``debug``.
     """
 
     endpoint: Text | None = None
     auth: Literal["none"] | None = None
     hosts: tuple[Text, ...] = ()
+    log_level: Literal["debug", "info", "warn", "error", "critical"] = "info"
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):

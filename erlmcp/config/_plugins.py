@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
@@ -99,13 +100,17 @@ def _imported(use: str) -> Any:
         value: Any = import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
-            raise ValueError(f"there is no module {error.name!r} (looked for in sys.path)") from None
+            raise ValueError(
+                f"there is no module {error.name!r}: it is neither installed nor in a folder of $PYTHONPATH"
+                " (PYTHONPATH=. is where you are)"
+            ) from None
         raise ValueError(
             f"the module {module_name!r} needs {error.name!r}, which is not installed"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # An exit would be taken for the daemon's own, of whatever status.
         raise ValueError(
-            f"the module {module_name!r} fails on import: {type(error).__name__}: {error}"
+            f"the module {module_name!r} fails on import: {type(error).__name__}: {error}{_where(error)}"
         ) from error
     for part in attribute.split("."):
         try:
@@ -116,3 +121,14 @@ def _imported(use: str) -> Any:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"the module {module_name!r} has no attribute {attribute!r}{hint}") from None
     return value
+
+
+def _where(error: BaseException) -> str:
+    """The line of a module that raised it; a syntax error says that itself."""
+    if isinstance(error, SyntaxError) or error.__traceback__ is None:
+        return ""
+    lines = [
+        one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith("<frozen")
+    ]
+    # The first is where it was imported here.
+    return f" ({lines[-1].filename}, line {lines[-1].lineno})" if len(lines) > 1 else ""

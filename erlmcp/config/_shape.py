@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Meta
@@ -96,7 +96,18 @@ def _convert(value: Any, wanted: Any) -> Any:
     except msgspec.ValidationError as error:
         said = str(error).replace("`", "")
         shown = "" if isinstance(value, (dict, list)) else f"{value!r} will not do: "
+        words = _words(wanted)
+        if words:
+            raise ValueError(f"{shown}it must be {' or '.join(map(repr, words))}") from None
         raise ValueError(shown + said[0].lower() + said[1:]) from None
+
+
+def _words(wanted: Any) -> tuple[Any, ...]:
+    """The only values of a field that has but a few."""
+    for hint in (wanted, *get_args(wanted)):
+        if get_origin(hint) is Literal:
+            return get_args(hint)
+    return ()
 
 
 def _is_bytes(wanted: Any) -> bool:

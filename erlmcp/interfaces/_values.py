@@ -58,7 +58,8 @@ class WireLimits(msgspec.Struct, frozen=True, kw_only=True):
             four times it, with the peer still not reading, it is cut.
         headers: bytes of one HTTP request's line and headers together.
         header_count: header fields of one HTTP request.
-        slow: time that one request's headers, and then its body or line, may take to arrive once begun.
+        slow: time that one request's headers, and then its body or line, may take to arrive once begun; and that the
+            peer may take nothing of what waits for it.
         lease: time to the first message of a connection.
         idle: time without any message, with nothing in flight.
         heartbeat: time between SSE comments on a stream with nothing to say.

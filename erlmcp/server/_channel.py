@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from msgspec import UNSET
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -34,6 +33,7 @@ from erlmcp.server._handshake_call import HandshakeCall
 from erlmcp.server._in_flight import InFlight
 from erlmcp.server._modern import ModernEdge
 from erlmcp.server._pipeline import Pipeline
+from erlmcp.telemetry import Logger
 
 log = Logger()
 

@@ -77,7 +77,7 @@ def serve_stdio(file: Path | None, providers: Sequence[str]) -> None:
         raise StartFailed(str(error)) from error
     from twisted.internet import reactor
 
-    daemon = make_daemon(settings, backends, reactor, keep_state=False)
+    daemon = make_daemon(settings, backends, reactor, keep_state=False, hangs_up=lambda: True)
     daemon.privilegedStartService()
     daemon.startService()
     reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)

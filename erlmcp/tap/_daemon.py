@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from erlmcp.config import reachable
 from erlmcp.engine import EngineFileError
 from erlmcp.tap._assembly import Parts
-from erlmcp.tap._exit import StartFailed, leave_with, on_stop_signals
+from erlmcp.tap._exit import HANG_UP, StartFailed, leave_with, on_stop_signals, on_terminal
 from erlmcp.tap._frontends import OPEN, Frontend
 
 log = Logger(namespace="erlmcp.tap")
@@ -30,6 +30,7 @@ class Daemon(MultiService):
         drain: seconds that calls in flight get at the end.
         signals: takes over the stop signals once the reactor runs.
         leave: sets the process's status for a failure once the reactor runs.
+        hangs_up: asked when it starts, whether a hang-up (SIGHUP) ends it, as its terminal or its host has gone.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Daemon(MultiService):
         drain: float = 10.0,
         signals: Callable[[Any, Callable[[str], None]], None] = on_stop_signals,
         leave: Callable[[int], None] = leave_with,
+        hangs_up: Callable[[], bool] = on_terminal,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.setName("erlmcp")  # type: ignore[no-untyped-call]
@@ -50,6 +52,8 @@ class Daemon(MultiService):
             parts.console.listener.unready = lambda: self.unready
         self._signals = signals
         self._leave = leave
+        self._hangs_up = hangs_up
+        self._held_by_terminal = False
         self._bound: list[Frontend] = []
         self._ended: list[Frontend] = []
         self._binding: Deferred[None] | None = None
@@ -81,6 +85,8 @@ class Daemon(MultiService):
             StartFailed: as above, or the engine's file cannot be used.
         """
         super().startService()  # type: ignore[no-untyped-call]
+        # Not before: twistd lets go of the terminal in between.
+        self._held_by_terminal = self._hangs_up()
         self._signals(self._reactor, self._signalled)
         if self.parts.engine is not None:
             # Not before: its file belongs to whom the daemon is now, and no thread or lock outlives the fork.
@@ -118,8 +124,8 @@ class Daemon(MultiService):
                 # It was stopped while this one was being bound.
                 await listener.close()
                 return
-            if hasattr(listener, "ended"):
-                listener.ended.addCallback(lambda _, frontend=frontend: self._over(frontend))
+            if hasattr(listener, "exhausted"):
+                listener.exhausted.addCallback(lambda _, frontend=frontend: self._over(frontend))
             for address in listener.addresses:
                 log.info("{name} listens on {address}", name=listener.name, address=_spell(address))
         log.info("sealing keys: {origin}", origin=self.parts.keys)
@@ -127,7 +133,7 @@ class Daemon(MultiService):
         self._reactor.callWhenRunning(log.info, "ready")
 
     def _over(self, frontend: Frontend) -> None:
-        """A listener has come to an end by itself: standard input was closed."""
+        """No more can come by a listener: standard input was closed. What has come is answered within the drain."""
         self._ended.append(frontend)
         if self._stopping is None and all(one in self._ended for one in self.parts.frontends):
             log.info("the last listener has ended")
@@ -139,7 +145,10 @@ class Daemon(MultiService):
         self._reactor.callWhenRunning(self._reactor.stop)
 
     def _signalled(self, name: str) -> None:
-        if self._hurry is not None:
+        if name == HANG_UP.name and not self._held_by_terminal:
+            hint = "restart it to take up another configuration"
+            log.warn("{name}: this version does not reload: {hint}", name=name, hint=hint)  # noqa: G010 - Twisted's name
+        elif self._hurry is not None:
             log.info("{name} again: closing now", name=name)
             self._hurry()
         elif self._stopping is None:
@@ -156,6 +165,9 @@ class Daemon(MultiService):
             left = self.parts.server.in_flight
             log.warn("not everything ended in time: closing {left} calls", left=left)  # noqa: G010 - Twisted's name
         self.parts.server.stop()
+        if not drained:
+            # What was just answered would be lost with a connection that is cut.
+            await self._within(_CLOSING, draining)
         await self._within(_CLOSING, [maybeDeferred(one.close) for one in listeners])
         for backend in self.parts.backends:
             if hasattr(backend, "stop"):

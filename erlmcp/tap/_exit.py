@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HANG_UP = signal.SIGHUP
 
 
 class StartFailed(SystemExit, Exception):  # noqa: N818 - it is the event, not a mistake in a value
@@ -34,6 +35,8 @@ def leave_with(status: int) -> None:
 def on_stop_signals(reactor: Any, callback: Callable[[str], None]) -> None:
     """Call back in the reactor's thread, with the signal's name, instead of what the reactor does on a stop signal.
 
+    The hang-up comes, too: left alone it would end the process at once.
+
     Args:
         reactor: provides ``IReactorCore`` and ``IReactorFromThreads``; its own signal handling comes first.
         callback: called for each signal.
@@ -43,13 +46,18 @@ def on_stop_signals(reactor: Any, callback: Callable[[str], None]) -> None:
         reactor.callFromThread(callback, signal.Signals(number).name)
 
     def install() -> None:
-        for number in STOP_SIGNALS:
+        for number in (*STOP_SIGNALS, HANG_UP):
             signal.signal(number, received)
 
     # At once, since a daemon may be told to end before its reactor runs; and again over the handlers that the
     # reactor installs when it starts.
     install()
     reactor.callWhenRunning(install)
+
+
+def on_terminal() -> bool:
+    """Whether this process is somebody's at a terminal, whose end is its own."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def _leave(status: int) -> None:

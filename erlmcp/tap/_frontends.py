@@ -61,8 +61,6 @@ class FrontendMaker:
             transport: its `ITransport`.
         """
         key = f"{one.key}.endpoint"
-        if self._is_open(key, one.endpoint, one.auth):
-            return None
         limits = ConnectionLimits(
             one.limits.wire, connections=one.limits.connections, per_address=one.limits.per_address
         )
@@ -79,6 +77,9 @@ class FrontendMaker:
             at = key if isinstance(error, EndpointError) else one.key
             self.problems.append(self._settings.problem(at, str(error)))
             return None
+        # Only now: an interface with its name misspelt is no endpoint, rather than an open one.
+        if self._is_open(key, one.endpoint, one.auth):
+            return None
         self._count(one, limits)
         return Frontend(listener=listener, endpoint=one.endpoint, open=one.auth == "none")
 
@@ -86,7 +87,7 @@ class FrontendMaker:
         """Make the listener for health and metrics, if one is configured, or note a problem."""
         telemetry = self._settings.telemetry
         key = "telemetry.endpoint"
-        if telemetry.endpoint is None or self._is_open(key, telemetry.endpoint, telemetry.auth):
+        if telemetry.endpoint is None:
             return None
         # twisted.web and prometheus_client take their time to import: only who asks for them pays.
         from erlmcp.console import ConsoleListener
@@ -99,6 +100,8 @@ class FrontendMaker:
             )
         except ValueError as error:
             self.problems.append(self._settings.problem(key, str(error)))
+            return None
+        if self._is_open(key, telemetry.endpoint, telemetry.auth):
             return None
         return Frontend(listener=listener, endpoint=telemetry.endpoint, open=telemetry.auth == "none")
 

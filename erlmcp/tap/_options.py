@@ -9,6 +9,7 @@ from twisted.python import usage
 
 from erlmcp import config
 from erlmcp.tap._assembly import backends_for
+from erlmcp.tap._exit import StartFailed
 
 _ASYNCIO = "twisted.internet.asyncioreactor.AsyncioSelectorReactor"
 
@@ -49,7 +50,12 @@ class Options(usage.Options):
         self["provider"].append(use)
 
     def postOptions(self) -> None:
-        """Read and check all that can be checked without a reactor, then make sure of the right reactor."""
+        """Read and check all that can be checked without a reactor, then make sure of the right reactor.
+
+        Raises:
+            StartFailed: with every problem found. The options themselves were right: their explanation would only
+                bury what is wrong.
+        """
         file = self["config"]
         try:
             self.settings = config.load(
@@ -62,7 +68,7 @@ class Options(usage.Options):
             self.backends = backends_for(self.settings, config.providers())
             require_reactor(self.backends)
         except (config.ConfigurationError, ValueError) as error:
-            raise usage.UsageError(f"the configuration cannot be used:\n{error}") from error
+            raise StartFailed(f"erlmcp cannot start:\n{error}") from error
 
 
 def require_reactor(backends: Sequence[Any]) -> None:

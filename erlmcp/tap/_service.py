@@ -1,15 +1,16 @@
 """From checked options to the service that twistd starts."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from erlmcp import config
 from erlmcp.config import ConfigurationError, Settings
 from erlmcp.tap._assembly import assemble
 from erlmcp.tap._daemon import Daemon
-from erlmcp.tap._exit import StartFailed
+from erlmcp.tap._exit import StartFailed, on_terminal
 from erlmcp.tap._options import Options
+from erlmcp.telemetry import log_from
 
 
 def makeService(options: Options) -> Daemon:
@@ -20,11 +21,17 @@ def makeService(options: Options) -> Daemon:
     """
     from twisted.internet import reactor
 
+    log_from(options.settings.telemetry.log_level)
     return make_daemon(options.settings, options.backends, reactor)
 
 
 def make_daemon(
-    settings: Settings, backends: Sequence[Any], reactor: Any, *, keep_state: bool = True
+    settings: Settings,
+    backends: Sequence[Any],
+    reactor: Any,
+    *,
+    keep_state: bool = True,
+    hangs_up: Callable[[], bool] = on_terminal,
 ) -> Daemon:
     """Make a daemon.
 
@@ -33,6 +40,7 @@ def make_daemon(
         backends: what it serves.
         reactor: what it runs on.
         keep_state: whether the engine may have its file in the state directory.
+        hangs_up: as `Daemon` has it.
 
     Raises:
         StartFailed: as `makeService`.
@@ -48,4 +56,4 @@ def make_daemon(
         )
     except ConfigurationError as error:
         raise StartFailed(f"erlmcp cannot start:\n{error}") from None
-    return Daemon(parts, reactor, drain=settings.server.drain)
+    return Daemon(parts, reactor, drain=settings.server.drain, hangs_up=hangs_up)

@@ -1,7 +1,8 @@
-"""Where log lines go, for commands that no twistd sets up logging for."""
+"""Log lines: from which level on they are written, and where to, for commands that no twistd sets up logging for."""
 
-from typing import TextIO
+from typing import Any, ClassVar, TextIO
 
+import twisted.logger
 from twisted.logger import (
     FilteringLogObserver,
     LogLevel,
@@ -9,6 +10,33 @@ from twisted.logger import (
     globalLogBeginner,
     textFileLogObserver,
 )
+
+
+class Logger(twisted.logger.Logger):
+    """A logger whose lines below a level go nowhere.
+
+    twistd writes lines of every level. Those that say what one peer did are for looking closely, at `debug`: else
+    whoever can connect could fill the disk.
+
+    Attributes:
+        level: the lowest level that is written, for all of these loggers.
+    """
+
+    level: ClassVar[Any] = LogLevel.info
+
+    def emit(self, level: Any, format: str | None = None, **kwargs: object) -> None:  # noqa: A002 - Twisted's name
+        """See `twisted.logger.Logger.emit`."""
+        if level >= Logger.level:
+            super().emit(level, format, **kwargs)
+
+
+def log_from(level: str) -> None:
+    """Write erlmcp's own log lines of a level and above.
+
+    Args:
+        level: ``debug``, ``info``, ``warn``, ``error`` or ``critical``.
+    """
+    Logger.level = LogLevel.levelWithName(level)
 
 
 def log_to(stream: TextIO, level: str = "info") -> None:
@@ -20,6 +48,7 @@ def log_to(stream: TextIO, level: str = "info") -> None:
         stream: open for writing.
         level: ``debug``, ``info``, ``warn``, ``error`` or ``critical``.
     """
+    log_from(level)
     predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
     observer = FilteringLogObserver(textFileLogObserver(stream), [predicate])
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=False, redirectStandardIO=False)

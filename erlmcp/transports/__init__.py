@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from erlmcp.transports._binding import BindError, EndpointError, bind, listen, parse
+    from erlmcp.transports._binding import BindError, EndpointError, bind, listen, parse, unlisten
     from erlmcp.transports._connections import Connections
     from erlmcp.transports._declared import DeclaredTransport
     from erlmcp.transports._lines import LineConnection
@@ -33,6 +33,7 @@ _MODULES = {
     "parse": "_binding",
     "peer_of": "_peers",
     "tune": "_peers",
+    "unlisten": "_binding",
 }
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "parse",
     "peer_of",
     "tune",
+    "unlisten",
 ]
 
 

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import endpoints
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+log = Logger()
 
 _FORMS: Mapping[str, str] = {
     "tcp": "tcp:PORT:interface=ADDRESS",
@@ -112,6 +115,17 @@ def listen(
         raise BindError(description, _reason(failure.value)) from failure.value
 
     return endpoint.listen(factory).addErrback(name_it)
+
+
+def unlisten(port: IListeningPort | None) -> Deferred[None]:
+    """Stop listening. A unix socket that may not be removed stays behind, which is worth a line and no more."""
+
+    def left(failure: Failure) -> None:
+        failure.trap(OSError)
+        log.warn("{port} is not removed: {why}", port=port, why=failure.getErrorMessage())  # noqa: G010 - Twisted's
+
+    stopped: Deferred[Any] = maybeDeferred(lambda: None if port is None else port.stopListening())
+    return stopped.addCallbacks(lambda _: None, left)
 
 
 def with_defaults(description: str) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
 
 from erlmcp.interfaces import ListenContext, Peer, WireLimits
+from erlmcp.telemetry import Logger
 from erlmcp.timing import Wheel
 
 log = Logger()

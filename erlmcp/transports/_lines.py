@@ -8,12 +8,12 @@ import enum
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IProtocol, IPushProducer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from erlmcp.interfaces import IExchange, Peer
 from erlmcp.jsonrpc import INVALID_REQUEST, LineFramer, Overlong, encode_error
+from erlmcp.telemetry import Logger
 from erlmcp.timing import Entry
 from erlmcp.transports._connections import Connections
 from erlmcp.transports._outgoing import Outgoing
@@ -150,9 +150,11 @@ class LineConnection(Outgoing):
 
     def readConnectionLost(self) -> None:
         """The peer sends no more. Its unterminated last line, if any, is not executed."""
-        if self._framer.finish() is not None:
-            log.debug("{peer} ended in the middle of a line", peer=self.peer.address)
         linger = self._siblings.linger
+        if self._framer.finish() is not None:
+            # Of a host, or somebody who tries us out by hand, one line: else nothing would tell why no answer came.
+            say = log.debug if linger is None else log.warn
+            say("{peer}: the last line has no newline and is not executed", peer=self.peer.address)
         if linger is not None and self.phase is Phase.SERVING:
             self.phase = Phase.ENDING
             self._stall = self._siblings.wheel.after(linger, self.cut)

@@ -44,7 +44,8 @@ class StdioListener:
     Attributes:
         name: the listener's name.
         addresses: none.
-        ended: fires when the connection has ended, and with it the reason to run.
+        exhausted: fires when no more requests can come: standard input has ended, and with it the reason to run.
+        ended: fires when the connection has ended.
     """
 
     addresses: tuple[Any, ...] = ()
@@ -53,6 +54,7 @@ class StdioListener:
         self, context: ListenContext, options: StdioOptions, streams: StandardStreams | None = None
     ) -> None:
         self.name = context.name
+        self.exhausted: Deferred[None] = Deferred()
         self.ended: Deferred[None] = Deferred()
         self._reactor = context.reactor
         self._connections = Connections(context, "stdio", options.deadline)
@@ -66,7 +68,7 @@ class StdioListener:
                 os.fstat(stream)
         except OSError as error:
             return fail(BindError("stdio", f"standard input or output is closed ({error.strerror})"))
-        connection = StdioConnection(self._connections, streams, self.ended)
+        connection = StdioConnection(self._connections, streams, self.exhausted, self.ended)
         _connect(connection, stdin=streams.input, stdout=streams.output, reactor=self._reactor)
         return succeed(None)
 
@@ -85,14 +87,22 @@ class StdioConnection(LineConnection):
     Args:
         siblings: as `LineConnection` has it.
         streams: the descriptors that it closes at its end, so that the host sees it.
-        ended: fires then.
+        exhausted: fires when no more can be read.
+        ended: fires at its end.
     """
 
-    __slots__ = ("_ended", "_streams")
+    __slots__ = ("_ended", "_exhausted", "_streams")
 
-    def __init__(self, siblings: Connections, streams: StandardStreams, ended: Deferred[None]) -> None:
+    def __init__(
+        self,
+        siblings: Connections,
+        streams: StandardStreams,
+        exhausted: Deferred[None],
+        ended: Deferred[None],
+    ) -> None:
         super().__init__(siblings)
         self._streams = streams
+        self._exhausted = exhausted
         self._ended = ended
 
     def begin(self, direct: Callable[[bytes], int] | None = None) -> None:
@@ -105,9 +115,17 @@ class StdioConnection(LineConnection):
         self.stopProducing()
         self.transport.connectionLost(Failure(ConnectionAborted()))
 
+    def readConnectionLost(self) -> None:
+        """See `LineConnection`. Subscriptions would last as long as we do, so that we end is said at once."""
+        super().readConnectionLost()
+        if not self._exhausted.called:
+            self._exhausted.callback(None)
+
     def connectionLost(self, reason: Failure) -> None:
         """See `IProtocol`."""
         super().connectionLost(reason)
+        if not self._exhausted.called:
+            self._exhausted.callback(None)
         # Others may share the open file, a terminal for one: leave it as it was found.
         for stream in self._streams:
             os.set_blocking(stream, True)

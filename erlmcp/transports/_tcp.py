@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol
 from twisted.internet.protocol import ServerFactory
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from erlmcp.interfaces import IListener, ITransport, ListenContext
-from erlmcp.transports._binding import listen, parse
+from erlmcp.transports._binding import listen, parse, unlisten
 from erlmcp.transports._connections import Connections
 from erlmcp.transports._lines import LineConnection
 
@@ -66,7 +66,7 @@ class StreamListener:
 
     def _stop(self) -> Deferred[Any]:
         port, self._port = self._port, None
-        return maybeDeferred(lambda: None if port is None else port.stopListening())
+        return unlisten(port)
 
 
 class _Factory(ServerFactory):

@@ -1,4 +1,4 @@
-"""Sending at once what the kernel takes at once.
+"""Sending at once what the kernel takes at once, and telling what it has not taken yet.
 
 Twisted's ``write`` only remembers the bytes, asks epoll to say when the socket takes some, and sends them in the
 reactor's next turn. For a short answer on a socket with nothing unsent that is a third of a request's whole cost.
@@ -6,6 +6,7 @@ reactor's next turn. For a short answer on a socket with nothing unsent that is 
 
 from typing import Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.tcp import Server
 
 
@@ -22,8 +23,19 @@ def send_at_once(transport: Any, data: bytes) -> bytes:
     waits = transport.dataBuffer or transport._tempDataLen  # noqa: SLF001 - Twisted has no public word for it
     if waits or transport.disconnecting or not transport.connected:
         return data
-    sent = transport.writeSomeData(data)
-    if not isinstance(sent, int):
-        # The connection is lost; Twisted finds out by itself, outside of our callers.
+    try:
+        sent: int = transport.socket.send(data)
+    except OSError:
+        # Full; or lost, which Twisted finds out by itself, outside of our callers.
         return data
     return b"" if sent == len(data) else data[sent:]
+
+
+def waiting(transport: Any) -> int | None:
+    """How many bytes wait in the descriptor, under TLS or a proxy's wrapper if need be; None if there is none."""
+    while transport is not None and not isinstance(transport, FileDescriptor):
+        transport = getattr(transport, "transport", None)
+    if transport is None:
+        return None
+    left: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001 - as above
+    return left

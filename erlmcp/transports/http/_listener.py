@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IProtocolNegotiationFactory
 from zope.interface import implementer
 
 from erlmcp.interfaces import IListener, ListenContext
 from erlmcp.timing import Wheel
-from erlmcp.transports import listen, parse
+from erlmcp.transports import listen, parse, unlisten
 from erlmcp.transports.http._head import Rules
 from erlmcp.transports.http._protocol import HttpConnection
 from erlmcp.transports.http._shared import Connection, Shared
@@ -101,7 +101,7 @@ class HttpListener:
 
     def _end(self, how: Callable[[Connection], None]) -> Deferred[None]:
         port, self._port = self._port, None
-        stopped = succeed(None) if port is None else maybeDeferred(port.stopListening)
+        stopped = unlisten(port)
         for connection in list(self._shared.connections):
             how(connection)
 

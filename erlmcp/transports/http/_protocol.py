@@ -20,7 +20,7 @@ from erlmcp.interfaces import Peer
 from erlmcp.timing import Entry
 from erlmcp.transports import peer_of, tune
 from erlmcp.transports.http._answers import CONTINUE, Refusal, Stamp
-from erlmcp.transports.http._direct import send_at_once, sends_at_once
+from erlmcp.transports.http._direct import send_at_once, sends_at_once, waiting
 from erlmcp.transports.http._exchange import Exchange
 from erlmcp.transports.http._head import Purpose, too_large
 from erlmcp.transports.http._inflate import InflatedTooLargeError, NotGzipError, inflate
@@ -86,6 +86,7 @@ class HttpConnection:
         "_intake",
         "_last",
         "_lingers",
+        "_moved",
         "_out",
         "_paused",
         "_peer",
@@ -93,6 +94,7 @@ class HttpConnection:
         "_recognized",
         "_shared",
         "_since",
+        "_taken",
         "_unsent",
         "_wakes",
         "closes",
@@ -120,6 +122,8 @@ class HttpConnection:
         self._reading = True
         self._recognized = False
         self._unsent = 0
+        self._taken = 0  # of what waits since the transport's buffer was full
+        self._moved = 0.0  # when that last became more
         self._discarded = 0
 
     # What Twisted calls
@@ -193,6 +197,11 @@ class HttpConnection:
         if not self._paused:
             self._paused = True
             self._unsent = 0
+            self._taken = -(waiting(self.transport) or 0)
+            self._moved = self._shared.seconds()
+            slow = self._shared.wire.slow
+            if self._entry is None or self._wakes > self._moved + slow:
+                self._wake_in(slow)
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty."""
@@ -413,13 +422,16 @@ class HttpConnection:
     def _tick(self) -> None:
         """Look whether what is waited for is overdue. Waits end all the time without anyone touching the wheel."""
         self._entry = None
+        if self._paused:
+            self._watch_reader()
+            return
         wire = self._shared.wire
         waited = self._shared.seconds() - self._since
         limits = (wire.lease, wire.idle, wire.slow, wire.slow, wire.idle, wire.heartbeat, wire.slow)
-        limit = wire.idle if self._paused and self.phase != _STREAM else limits[self.phase]
+        limit = limits[self.phase]
         if waited < limit:
             self._wake_in(limit - waited)
-        elif self.phase == _CLOSING or (self._paused and waited >= wire.idle):
+        elif self.phase == _CLOSING:
             self.transport.abortConnection()
         elif self.phase <= _IDLE:
             self._close()
@@ -429,9 +441,24 @@ class HttpConnection:
         else:
             self._stay(limit)
 
+    def _watch_reader(self) -> None:
+        """Cut a peer that takes nothing of what waits for it: megabytes are kept for each that does not read."""
+        wire = self._shared.wire
+        now = self._shared.seconds()
+        left = waiting(self.transport)
+        limit = wire.idle if left is None else wire.slow
+        taken = self._unsent - (left or 0)
+        if taken > self._taken:
+            self._taken = taken
+            self._moved = now
+        if now - self._moved < limit:
+            self._wake_in(self._moved + limit - now)
+        else:
+            self.transport.abortConnection()
+
     def _stay(self, limit: float) -> None:
         """An answer takes as long as it takes; a stream says meanwhile that it is still there."""
-        if self._current is not None and not self._paused:
+        if self._current is not None:
             self._since = self._shared.seconds()
             beat = self._current.heartbeat()
             if beat:
