@@ -61,7 +61,8 @@ QUESTIONS = {
 }
 
 revisions = st.sampled_from(list(REVISIONS.values()))
-moderate = settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+newer = st.sampled_from([REVISIONS["2025-06-18"], REVISIONS["2025-11-25"]])
+moderate = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 
 
 def raw(value: Any) -> Raw:
@@ -144,6 +145,11 @@ class Results(Validity):
         self.check(revision, RESULTS[kind], found)
         self.assertEqual(plain(down(kind, found, revision)), found)
 
+    @given(_of({"tools/call": "CallToolResult"}), revisions)
+    @moderate
+    def test_tool_results(self, made: tuple[str, Any], revision: Revision) -> None:
+        self.check(revision, "CallToolResult", plain(down(*made, revision)))
+
     @given(_of(RESULTS), revisions)
     @moderate
     def test_what_is_encoded_makes_no_difference(self, made: tuple[str, Any], revision: Revision) -> None:
@@ -172,6 +178,14 @@ class Results(Validity):
         found = plain(down_definition(kind, raw(value), revision))
         self.check(revision, ENTRIES[kind], found)
         self.assertEqual(found, plain(down_definition(kind, raw(value), revision)))
+
+    @given(_of({"elicitation/create": "ElicitRequest"}) | _of(QUESTIONS), newer)
+    @moderate
+    def test_questions_that_can_be_asked(self, made: tuple[str, Any], revision: Revision) -> None:
+        method, question = made
+        found = down_question(question, revision)
+        if found is not None:
+            self.check(revision, QUESTIONS[method], plain({"jsonrpc": "2.0", "id": 1, **found}))
 
     @given(_of(QUESTIONS), revisions)
     @moderate

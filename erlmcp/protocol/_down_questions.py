@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from erlmcp.protocol._cuts import CUTS
 from erlmcp.protocol._revisions import Revision
-from erlmcp.protocol._shapes import Cut, Object, items_of, members_of
+from erlmcp.protocol._shapes import Cut, Object, items_of, members_of, text_of
 
 _FIELD_KINDS: Final = {
     "string": "StringSchema",
@@ -43,7 +43,7 @@ def down_question(question: Mapping[str, Any], revision: Revision) -> Object | N
 
 def _elicitation(params: Object, revision: Revision) -> Object | None:
     cuts = CUTS[revision.rank]
-    if params.get("mode", "form") == "url":
+    if text_of(params.get("mode")) == "url":
         if not revision.url_elicitation:
             return None
         # No later message refers to it: whether the visit was of use, the next request will tell.
@@ -67,11 +67,13 @@ def _older_form(asked: Object, cuts: Mapping[str, Cut]) -> Object | None:
 
 
 def _older_field(field: Object, cuts: Mapping[str, Cut]) -> Object | None:
-    kind = _FIELD_KINDS.get(field.get("type", ""))
+    kind = _FIELD_KINDS.get(text_of(field.get("type")))
     if kind is None:
         return None
     if kind == "StringSchema" and "oneOf" in field:
-        choices = field["oneOf"]
+        choices = [members_of(choice) or {} for choice in items_of(field["oneOf"]) or []]
+        if not all("const" in choice and "title" in choice for choice in choices):
+            return None
         field = {
             **field,
             "enum": [choice["const"] for choice in choices],
@@ -86,7 +88,7 @@ def _older_field(field: Object, cuts: Mapping[str, Cut]) -> Object | None:
 def _sampling(params: Object, revision: Revision) -> Object | None:
     if not revision.sampling_tools:
         choice = members_of(params.get("toolChoice")) or {}
-        if params.get("tools") and choice.get("mode") != "none":
+        if items_of(params.get("tools")) and text_of(choice.get("mode")) != "none":
             return None
         params = {**params, "messages": _single_blocks(params.get("messages"))}
     asked: Object = CUTS[revision.rank]["sampling/createMessage"](params)

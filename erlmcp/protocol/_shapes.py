@@ -16,7 +16,7 @@ Object = dict[str, Any]
 
 _read_members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _read_items: Final = msgspec.json.Decoder(list[Raw]).decode
-_read: Final = msgspec.json.Decoder().decode
+_read_text: Final = msgspec.json.Decoder(str).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -75,9 +75,9 @@ class Blocks:
         if members is None:
             return block
         kind = members.get("type")
-        if type(kind) is Raw:
-            kind = _read(kind)
-        shape = self._shapes.get(kind) if type(kind) is str else None
+        if type(kind) is not str:
+            kind = text_of(kind)
+        shape = self._shapes.get(kind)
         if shape is None:
             return self._shapes["text"].cut(as_text(members))
         return shape.cut(block)
@@ -141,16 +141,26 @@ def is_object(value: Any) -> bool:
     return members_of(value) is not None
 
 
+def text_of(value: Any) -> str:
+    """A string, in whatever form it is; empty for what is none."""
+    if type(value) is Raw:
+        try:
+            return _read_text(value)
+        except msgspec.ValidationError:
+            return ""
+    return value if isinstance(value, str) else ""
+
+
 def as_text(block: Object) -> Object:
     """A block that a revision has not, as text; its annotations stay."""
-    whole = _read(_encode(block))
-    kind = whole.get("type")
+    kind = text_of(block.get("type"))
     if kind == "audio":
-        text = f"[audio, {whole.get('mimeType')}, {len(str(whole.get('data'))) * 3 // 4} bytes]"
+        size = len(text_of(block.get("data"))) * 3 // 4
+        text = f"[audio, {text_of(block.get('mimeType'))}, {size} bytes]"
     elif kind == "resource_link":
-        text = f"[{whole.get('title') or whole.get('name')}]({whole.get('uri')})"
-        if whole.get("description"):
-            text += f"\n{whole['description']}"
+        shown = text_of(block.get("title")) or text_of(block.get("name"))
+        lines = [f"[{shown}]({text_of(block.get('uri'))})", text_of(block.get("description"))]
+        text = "\n".join(filter(None, lines))
     else:
         text = _encode(block).decode()
     converted: Object = {"type": "text", "text": text}

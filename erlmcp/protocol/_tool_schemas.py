@@ -23,9 +23,9 @@ _read: Final = msgspec.json.Decoder().decode
 
 
 def wraps(schema: Any) -> bool:
-    """Whether an ``outputSchema`` has to be wrapped: it does not say that its values are objects."""
+    """Whether an ``outputSchema`` has to be wrapped: it can be read, and does not say that its values are objects."""
     opened = _opened(schema)
-    return not isinstance(opened, dict) or opened.get("type") != "object"
+    return isinstance(opened, dict) and opened.get("type") != "object"
 
 
 def down_input_schema(schema: Any) -> Any:
