@@ -179,7 +179,7 @@ def _objects(version: str, schema: dict[str, Any], depth: int) -> st.SearchStrat
     required = {name: properties.pop(name) for name in schema.get("required", ())}
     further = schema.get("additionalProperties")
     if not properties and not required:
-        inner = _values(version, further, depth - 1) if further and depth > 0 else ANY_JSON
+        inner = _values(version, further, depth - 1) if isinstance(further, dict) and depth > 0 else ANY_JSON
         keys = st.sampled_from(["a", "io.modelcontextprotocol/serverInfo", "example.com/b"])
         return st.dictionaries(keys, inner, max_size=2) if depth > 0 else st.just({})
     if "$schema" in properties:
