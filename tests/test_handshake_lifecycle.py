@@ -1,4 +1,4 @@
-"""Lifecycle of the handshake revisions: initialize and what is agreed upon, initialized, ping (basic/lifecycle, ping)."""
+"""How handshake clients begin: initialize and what is agreed upon, initialized, ping (basic/lifecycle)."""
 
 from typing import Any
 

@@ -116,14 +116,18 @@ class Call:
         if self._progress is not None and progress <= self._progress:
             return
         self._progress = progress
-        self.send(encode_notification(*notifications.progress(token, progress, total, message)))
+        self.tell(*notifications.progress(token, progress, total, message))
 
     def log(self, level: str, data: Any, logger: str | None) -> None:
         """See `IConversation`. Nothing is sent for a request without a log level (server/utilities/logging)."""
         threshold = self.request.log_level
         if threshold is None or not at_least(level, threshold) or not self._open_for_notifications():
             return
-        self.send(encode_notification(*notifications.log_message(level, data, logger)))
+        self.tell(*notifications.log_message(level, data, logger))
+
+    def tell(self, method: str, params: dict[str, Any]) -> None:
+        """Send a notification of this call, as its client's revision has it."""
+        self.send(encode_notification(method, params))
 
     def send(self, message: bytes) -> None:
         """Send a message of this call before its answer."""

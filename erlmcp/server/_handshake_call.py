@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from erlmcp.interfaces import IExchange, Request
-from erlmcp.protocol import McpError, down_question, errors
+from erlmcp.protocol import McpError, down, down_question, errors
 from erlmcp.server._call import Call, Edge
 from erlmcp.server._events import EventStream
 from erlmcp.server._session import Session
@@ -66,6 +66,10 @@ class HandshakeCall(Call):
             raise errors.invalid_request(
                 "the client has to be asked, and takes no stream to ask on: Accept must list text/event-stream"
             )
+
+    def tell(self, method: str, params: dict[str, Any]) -> None:
+        """See `Call`."""
+        super().tell(method, params if self.session is None else down(method, params, self.session.revision))
 
     def send(self, message: bytes) -> None:
         """Send a message of this call before its answer, on its stream."""

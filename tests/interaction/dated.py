@@ -134,7 +134,7 @@ def _problem(version: str, name: str, value: Any, *, closed: bool) -> str | None
 
 
 @cache
-def _validator(version: str, name: str, closed: bool) -> Any:  # noqa: FBT001 - a cache takes no keywords cheaply
+def _validator(version: str, name: str, closed: bool) -> Any:
     document = _closed_document(version) if closed else published_schemas.document(version)
     if "$defs" in document:
         whole = {**document, "$ref": f"#/$defs/{name}"}
@@ -151,7 +151,7 @@ def _closed_document(version: str) -> Json:
 
 
 def _close(schema: Any, *, part: bool = False) -> Any:
-    """A schema whose objects have the properties that it names and no others; not so where it is one part of several."""
+    """A schema whose objects have no properties but those that it names; not so where it is one part of several."""
     if isinstance(schema, list):
         return [_close(one) for one in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""A provider whose every definition and result says all that can be said, so that each revision has much to leave out."""
+"""A provider whose definitions and results say all that can be said: each revision has something to leave out."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
