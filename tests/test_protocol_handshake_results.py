@@ -70,6 +70,7 @@ class Results(SynchronousTestCase):
     def test_a_result_that_no_table_knows_passes(self):
         value = {"a": 1}
         self.assertIs(down("no/such", value, OLDEST), value)
+        self.assertEqual(down("no/such", {"a": 1, "resultType": "complete"}, OLDEST), value)
         odd = raw([1])
         self.assertIs(down("no/such", odd, OLDEST), odd)
 

@@ -104,7 +104,7 @@ def down_error(error: McpError, method: str, revision: Revision) -> tuple[int, s
 
     A resource that is not there is -32002. A client capability that is missing is -32600, its names still in data.
     Of the codes that 2026-07-28 reserves only -32042 of 2025-11-25 is known, so the others become -32603 without
-    data. This project's own codes stay.
+    data. This project's own codes stay. The HTTP status is that of the error as it was.
 
     Args:
         error: what the request came to.

@@ -41,7 +41,7 @@ class Shape:
             return value
         known = self._known
         result = members
-        if not members.keys() <= known:
+        if not known.issuperset(members):
             result = {name: part for name, part in members.items() if name in known}
         for name, cut in self._inner:
             if name in result:
