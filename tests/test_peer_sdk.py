@@ -1,23 +1,27 @@
-"""The official Python SDK's client over HTTP and stdio, in real processes."""
+"""The official Python SDK's client, 2.x, in each of its modes over HTTP, HTTP+SSE and stdio, in real processes."""
 
 import json
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import TestCase
 
-from tests.daemon import ERLMCP, ROOT, Daemon, environment
+from tests.daemon import ERLMCP, ROOT, Daemon, environment, free_port
+from tests.peers.seen import seen
 
 CLIENT = Path(__file__).resolve().parent / "peers" / "sdk_client.py"
 PROVIDER = "tests.peers.provider:provider"
-PATIENCE = 90.0
+PATIENCE = 120.0
+STDIO = ("--", *ERLMCP, "stdio", "--provider", PROVIDER)
 
 
-def run(scenario: str, *target: str) -> dict[str, Any]:
-    """Run one of the client's scenarios; what it saw."""
+def run(mode: str, scenario: str, *target: str) -> dict[str, Any]:
+    """Run one of the client's scenarios, or ``all``; what each saw."""
     done = subprocess.run(
-        [sys.executable, str(CLIENT), scenario, *target],
+        [sys.executable, str(CLIENT), mode, scenario, *target],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -32,14 +36,31 @@ def run(scenario: str, *target: str) -> dict[str, Any]:
 
 
 class Scenarios:
-    """What must be seen, on any transport."""
+    """What must be seen, on any transport; the scenarios of a class run in one process, once."""
+
+    mode = "auto"
+    version = "2026-07-28"
+    missing = -32602  # the code for a resource that is not there
+    unable = -32021  # the code for a question that the client cannot be asked
+    honored: ClassVar[Any] = {"toolsListChanged": True, "resourceSubscriptions": ["notes://today"]}
+
+    @classmethod
+    def target(cls, stack: ExitStack) -> tuple[str, ...]:
+        """Where the client finds the server, which is there until the stack is closed."""
+        raise NotImplementedError
+
+    @classmethod
+    def run_client(cls) -> dict[str, Any]:
+        """What the client saw."""
+        with ExitStack() as stack:
+            return run(cls.mode, "all", *cls.target(stack))
 
     def see(self, scenario: str) -> dict[str, Any]:
-        raise NotImplementedError
+        return seen(type(self), scenario)
 
     def test_discover(self) -> None:
         found = self.see("discover")
-        self.assertEqual(found["version"], "2026-07-28")
+        self.assertEqual(found["version"], self.version)
         self.assertEqual(found["server"], "erlmcp")
         capabilities = found["capabilities"]
         self.assertEqual(capabilities["tools"], {"listChanged": True})
@@ -72,7 +93,7 @@ class Scenarios:
         self.assertEqual(found["notes://today"]["mimeType"], "text/plain")
         self.assertEqual(found["notes://picture"]["blob"], "iVBORw==")
         self.assertEqual(found["notes://7/page"]["text"], "page 7")
-        self.assertEqual(found["unknown"], -32602)
+        self.assertEqual(found["unknown"], self.missing)
 
     def test_prompts_and_completion(self) -> None:
         found = self.see("prompts")
@@ -83,7 +104,7 @@ class Scenarios:
         found = self.see("elicitation")
         self.assertEqual(found["accepted"], "Hello, Ada! sure=True")
         self.assertEqual(found["declined"], "no name: decline")
-        self.assertEqual(found["unable"], -32021)
+        self.assertEqual(found["unable"], self.unable)
         self.assertEqual(found["asked"], ["What is your name?", "Are you sure?", "What is your name?"])
 
     def test_sampling_and_roots(self) -> None:
@@ -97,36 +118,84 @@ class Scenarios:
 
     def test_cancellation(self) -> None:
         found = self.see("cancellation")
-        self.assertEqual(found["cancelled"], "1")
-        self.assertEqual(found["still_serves"], "1")
+        self.assertEqual(found, {"cancelled": 1, "still_serves": "on purpose"})
 
     def test_subscription(self) -> None:
         found = self.see("subscription")
-        self.assertEqual(
-            found["honored"], {"toolsListChanged": True, "resourceSubscriptions": ["notes://today"]}
-        )
+        self.assertEqual(found["honored"], self.honored)
         self.assertEqual(found["events"], ["ResourceUpdated", "ToolsListChanged"])
-        self.assertEqual(found["new"], ["juggle"])
-        self.assertEqual(found["juggled"], "here I juggle")
+        self.assertEqual((found["new"], found["juggled"]), (1, True))
 
 
-class HttpTests(Scenarios, TestCase):
-    """Over HTTP, against ``twistd -n erlmcp``."""
+class Legacy(Scenarios):
+    """The same in the handshake era."""
 
-    def setUp(self) -> None:
-        self.daemon = Daemon.http(PROVIDER)
-        self.daemon.__enter__()
-        self.addCleanup(self.daemon.__exit__)
-
-    def see(self, scenario: str) -> dict[str, Any]:
-        return run(scenario, self.daemon.url)
+    mode = "legacy"
+    version = "2025-11-25"
+    missing = -32002
+    unable = -32600
+    honored = None
 
 
-class StdioTests(Scenarios, TestCase):
-    """Over stdio, against ``erlmcp stdio`` as a host launches it."""
+class Modern(Scenarios):
+    """The same with a client that takes the revision for granted."""
 
-    def see(self, scenario: str) -> dict[str, Any]:
-        return run(scenario, "--", *ERLMCP, "stdio", "--provider", PROVIDER)
+    mode = "2026-07-28"
+
+
+class OverHttp(Scenarios):
+    """Against ``twistd -n erlmcp``, which has HTTP+SSE turned on too."""
+
+    path = "/mcp"
+
+    @classmethod
+    def target(cls, stack: ExitStack) -> tuple[str, ...]:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="erlmcp-peers-")))
+        port = free_port()
+        (folder / "erlmcp.toml").write_text(
+            f'[[provider]]\nuse = "{PROVIDER}"\n[[listen]]\ntransport = "http"\n'
+            f'endpoint = "tcp:{port}:interface=127.0.0.1"\nsse = "/sse"\n'
+        )
+        stack.enter_context(Daemon(["--config", str(folder / "erlmcp.toml")], [port]))
+        return (f"http://127.0.0.1:{port}{cls.path}",)
+
+
+class OverStdio(Scenarios):
+    """Against ``erlmcp stdio`` as a host launches it."""
+
+    @classmethod
+    def target(cls, stack: ExitStack) -> tuple[str, ...]:
+        return STDIO
+
+
+class HttpAutoTests(OverHttp, TestCase):
+    """A host that knows nothing of the server."""
+
+
+class HttpModernTests(OverHttp, Modern, TestCase):
+    """A host that knows what it speaks."""
+
+
+class HttpLegacyTests(OverHttp, Legacy, TestCase):
+    """A host that is of the handshake era, with a session."""
+
+
+class SseLegacyTests(OverHttp, Legacy, TestCase):
+    """The transport of 2024-11-05."""
+
+    path = "/sse"
+
+
+class StdioAutoTests(OverStdio, TestCase):
+    """A host that knows nothing of the server."""
+
+
+class StdioModernTests(OverStdio, Modern, TestCase):
+    """A host that knows what it speaks."""
+
+
+class StdioLegacyTests(OverStdio, Legacy, TestCase):
+    """A host that is of the handshake era."""
 
 
 class DemoTests(TestCase):
@@ -134,11 +203,11 @@ class DemoTests(TestCase):
 
     def test_http(self) -> None:
         with Daemon.http() as daemon:
-            found = run("discover", daemon.url)
+            found = run("auto", "discover", daemon.url)["discover"]
         self.assertEqual(found["version"], "2026-07-28")
         self.assertTrue(found["tools"])
 
     def test_stdio(self) -> None:
-        found = run("discover", "--", *ERLMCP, "stdio")
+        found = run("auto", "discover", "--", *ERLMCP, "stdio")["discover"]
         self.assertEqual(found["version"], "2026-07-28")
         self.assertTrue(found["tools"])

@@ -1,4 +1,4 @@
-"""What the official SDK's client talks to: one of everything that a client can notice."""
+"""What the official SDK's clients talk to: one of everything that a client can notice."""
 
 from dataclasses import dataclass
 
@@ -60,6 +60,29 @@ async def consult(ctx: Context) -> str:
     answer = await ctx.sample("ping", max_tokens=10, key="model")
     roots = await ctx.roots(key="roots")
     return f"{answer.text}, with {[root.uri for root in roots]}"
+
+
+@provider.tool
+async def delegate(ctx: Context) -> str:
+    """Give the client's model a tool, and tell which kinds of block it answered with."""
+    tool = {"name": "weather", "inputSchema": {"type": "object", "properties": {"city": {"type": "string"}}}}
+    answer = await ctx.sample("sun", max_tokens=10, tools=[tool], key="model")
+    return f"{answer.stop_reason}: {[block['type'] for block in answer.content]}"
+
+
+@provider.tool
+async def visit(ctx: Context) -> str:
+    """Send the user to a page."""
+    answer = await ctx.elicit_url("Please sign in", "https://example.com/sign-in", key="page")
+    return f"the user says {answer.action}"
+
+
+@provider.tool
+async def errand(ctx: Context) -> str:
+    """Let the client go, and come back for the answer."""
+    ctx.leave()
+    await _pause(0.05)
+    return "done meanwhile"
 
 
 @provider.tool

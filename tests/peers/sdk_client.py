@@ -1,33 +1,48 @@
-"""The official Python SDK's client against a server of ours; prints what it saw as one JSON object.
+"""The official Python SDK's client, 2.x, in each of its modes against a server of ours.
 
-Arguments: a scenario, then the URL of a running server, or ``--`` and the command of a stdio server.
+Arguments: a mode (``auto``, ``legacy`` or a modern revision), a scenario or ``all``, then the URL of a running server
+(HTTP+SSE where it ends with ``/sse``), or ``--`` and the command of a stdio server. Prints what each scenario saw as
+one JSON object; a scenario that failed has an ``error``.
 """
 
 import asyncio
 import json
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 import mcp_types as types
 from mcp import Client, StdioServerParameters
+from mcp.client.sse import sse_client
 from mcp.shared.exceptions import MCPError
 
 PATIENCE = 20.0
 INHERITED = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}  # the SDK hands on very little by itself
+WHY = {"reason": "on purpose"}
 Scenario = Callable[["Session"], Awaitable[dict[str, Any]]]
 
 
 class Session:
     """How a scenario makes its client, with callbacks of its own."""
 
-    def __init__(self, target: str | StdioServerParameters) -> None:
+    def __init__(self, target: str | StdioServerParameters, mode: str) -> None:
         self.target = target
+        self.mode = mode
+
+    @property
+    def legacy(self) -> bool:
+        """Whether it opens with ``initialize``."""
+        return self.mode == "legacy"
 
     def client(self, **callbacks: Any) -> Client:
-        return Client(self.target, mode="2026-07-28", read_timeout_seconds=PATIENCE, **callbacks)
+        server: Any = self.target
+        if isinstance(server, str) and server.endswith("/sse"):
+            server = sse_client(server)
+        return Client(server, mode=self.mode, read_timeout_seconds=PATIENCE, **callbacks)
 
 
 def text(result: types.CallToolResult) -> str:
@@ -39,8 +54,10 @@ def text(result: types.CallToolResult) -> str:
 
 async def discover(session: Session) -> dict[str, Any]:
     """Negotiate as a host does that knows nothing of the server."""
-    async with Client(session.target, read_timeout_seconds=PATIENCE) as client:
+    async with (session if session.legacy else Session(session.target, "auto")).client() as client:
         info = client.server_info
+        if session.legacy:
+            await client.send_ping()
         return {
             "version": client.protocol_version,
             "server": None if info is None else info.name,
@@ -75,7 +92,7 @@ async def calls(session: Session) -> dict[str, Any]:
         added = await client.call_tool("add", {"a": 2, "b": 0.5})
         divided = await client.call_tool("divide", {"a": 7, "b": 2})
         wrong = await client.call_tool("add", {"a": "two", "b": 0.5})
-        failed = await client.call_tool("fail", {"reason": "on purpose"})
+        failed = await client.call_tool("fail", WHY)
         found: dict[str, Any] = {
             "added": text(added),
             "divided": divided.structured_content,
@@ -177,6 +194,8 @@ async def progress(session: Session) -> dict[str, Any]:
         arrived.set()
 
     async with session.client(logging_callback=log, log_level="warning") as client:
+        if session.legacy:
+            await client.set_logging_level("warning")
         result = text(await client.call_tool("count", {"to": 3}, progress_callback=step))
         with anyio.move_on_after(5.0):
             await arrived.wait()
@@ -187,6 +206,7 @@ async def cancellation(session: Session) -> dict[str, Any]:
     """A call given up by its client, and the server's work seen to end."""
     async with session.client() as client:
         begun = anyio.Event()
+        before = int(text(await client.call_tool("cancelled")))
 
         async def step(_now: float, _total: float | None, _message: str | None) -> None:
             begun.set()
@@ -196,33 +216,52 @@ async def cancellation(session: Session) -> dict[str, Any]:
             with anyio.fail_after(PATIENCE):
                 await begun.wait()
             group.cancel_scope.cancel()
-        cancelled = "0"
+        cancelled = before
         with anyio.move_on_after(PATIENCE):
-            while cancelled == "0":
-                cancelled = text(await client.call_tool("cancelled"))
-        return {"cancelled": cancelled, "still_serves": text(await client.call_tool("cancelled"))}
+            while cancelled == before:
+                cancelled = int(text(await client.call_tool("cancelled")))
+        return {"cancelled": cancelled - before, "still_serves": text(await client.call_tool("fail", WHY))}
 
 
 async def subscription(session: Session) -> dict[str, Any]:
-    """Changes of a list and of a resource, while the stream is open."""
-    async with session.client() as client:
+    """Changes of a list and of a resource: on a stream that is open for them, or as the older era tells them."""
+    trick = f"juggle_{session.mode.replace('-', '_')}"
+    events: list[str] = []
+    complete = anyio.Event()
+
+    async def hear(message: Any) -> None:
+        kind = type(message).__name__.removesuffix("Notification").replace("ToolList", "ToolsList")
+        events.append(kind)
+        if {"ResourceUpdated", "ToolsListChanged"} <= set(events):
+            complete.set()
+
+    async with session.client(message_handler=hear if session.legacy else None) as client:
         before = sorted(tool.name for tool in (await client.list_tools()).tools)
-        events: list[str] = []
-        async with client.listen(tools_list_changed=True, resource_subscriptions=["notes://today"]) as stream:
-            honored = stream.honored.model_dump(exclude_none=True, by_alias=True, mode="json")
-            await client.call_tool("learn", {"trick": "juggle"})
+        honored = None
+        if session.legacy:
+            await client.subscribe_resource("notes://today")
+            await client.call_tool("learn", {"trick": trick})
             with anyio.fail_after(PATIENCE):
-                async for event in stream:
-                    events.append(type(event).__name__)
-                    if len(set(events)) == 2:
-                        break
+                await complete.wait()
+            await client.unsubscribe_resource("notes://today")
+        else:
+            async with client.listen(
+                tools_list_changed=True, resource_subscriptions=["notes://today"]
+            ) as stream:
+                honored = stream.honored.model_dump(exclude_none=True, by_alias=True, mode="json")
+                await client.call_tool("learn", {"trick": trick})
+                with anyio.fail_after(PATIENCE):
+                    async for event in stream:
+                        events.append(type(event).__name__)
+                        if len(set(events)) == 2:
+                            break
         after = sorted(tool.name for tool in (await client.list_tools()).tools)
-        juggled = text(await client.call_tool("juggle"))
+        juggled = text(await client.call_tool(trick))
     return {
         "honored": honored,
         "events": sorted(set(events)),
-        "new": sorted(set(after) - set(before)),
-        "juggled": juggled,
+        "new": len(set(after) - set(before)),
+        "juggled": juggled == f"here I {trick}",
     }
 
 
@@ -240,17 +279,26 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
+async def run(names: list[str], session: Session) -> dict[str, Any]:
+    """What each scenario saw."""
+    found: dict[str, Any] = {}
+    for name in names:
+        try:
+            async with asyncio.timeout(50.0):
+                found[name] = await SCENARIOS[name](session)
+        except Exception:
+            found[name] = {"error": traceback.format_exc()}
+    return found
+
+
 def main() -> None:
-    scenario, target = sys.argv[1], sys.argv[2]
+    mode, scenario, target = sys.argv[1:4]
     server: str | StdioServerParameters = target
     if target == "--":
-        server = StdioServerParameters(command=sys.argv[3], args=sys.argv[4:], env=INHERITED)
-
-    async def bounded() -> dict[str, Any]:
-        async with asyncio.timeout(50.0):
-            return await SCENARIOS[scenario](Session(server))
-
-    print(json.dumps(asyncio.run(bounded())))
+        server = StdioServerParameters(command=sys.argv[4], args=sys.argv[5:], env=INHERITED)
+    warnings.simplefilter("ignore")  # the older era's methods are deprecated, and are what is wanted here
+    names = list(SCENARIOS) if scenario == "all" else [scenario]
+    print(json.dumps(asyncio.run(run(names, Session(server, mode)))))
 
 
 if __name__ == "__main__":
