@@ -19,12 +19,12 @@ from erlmcp.interfaces import Complete, IExchange, NeedsInput, Outcome, Principa
 from erlmcp.jsonrpc import Message, encode_error, encode_result
 from erlmcp.protocol import (
     HANDSHAKE_METHODS,
-    HANDSHAKE_VERSIONS,
     McpError,
     Meta,
     Params,
     Revision,
     check_params,
+    classify_session,
     down,
     down_error,
     errors,
@@ -35,7 +35,7 @@ from erlmcp.protocol import (
 from erlmcp.server._events import read_event_id
 from erlmcp.server._handshake_call import HandshakeCall
 from erlmcp.server._live import LiveQuestions
-from erlmcp.server._session import Session
+from erlmcp.server._session import Session, is_listening
 from erlmcp.server._sessions import Sessions
 from erlmcp.server._subscriptions import Subscriptions
 
@@ -142,30 +142,35 @@ class HandshakeEdge:
         # Mirrored headers are the modern era's: the catalog must not look for them.
         request.headers = None
 
-    def session_of(self, exchange: IExchange, principal: Principal, method: str = "") -> Session | None:
+    def session_of(
+        self, exchange: IExchange, principal: Principal, method: str | None = "", *, wants_answer: bool = True
+    ) -> Session | None:
         """The session that a message belongs to; None only for a ``ping`` before there is one, on a stream.
 
+        Args:
+            exchange: where it came from.
+            principal: whose it is.
+            method: the message's, None for a response.
+            wants_answer: whether it is a request.
+
         Raises:
-            McpError: there is none (-32602, HTTP 400), it is lost (HTTP 404), or the version header is no good.
+            McpError: there is none, or the version header is no good (-32602, HTTP 400), or it is lost (HTTP 404).
         """
-        if exchange.headers is None:
-            session: Session | None = exchange.session
-            if session is None and method != "ping":
-                raise errors.invalid_params("there is no session: send initialize first", status=400)
-            return session
-        text = exchange.headers.get(SESSION_HEADER)
+        headers = exchange.headers
+        text = None if headers is None else headers.get(SESSION_HEADER)
+        verdict = classify_session(
+            method,
+            wants_answer=wants_answer,
+            on_http=headers is not None,
+            session=exchange.session is not None if headers is None else text is not None,
+            version_header=None if headers is None else headers.get(VERSION_HEADER),
+        )
+        if verdict.error is not None:
+            raise verdict.error
         if text is None:
-            raise errors.invalid_params(
-                "the Mcp-Session-Id header is missing: send initialize first", status=400
-            )
-        found = self._sessions.find(text, principal)
-        named = exchange.headers.get(VERSION_HEADER)
-        if named is not None and named.decode("latin-1").strip() not in HANDSHAKE_VERSIONS:
-            # Rule h: the session's version wins over a header that names another, but not over one that names none.
-            raise errors.invalid_request(
-                f"the MCP-Protocol-Version header names no revision that has sessions: {named[:40]!r}"
-            )
-        return found
+            on_stream: Session | None = exchange.session
+            return on_stream
+        return self._sessions.find(text, principal)
 
     def opened(self, exchange: IExchange, principal: Principal) -> None:
         """A GET: a stream for what belongs to no call, or the rest of one that was left or lost.
@@ -177,14 +182,13 @@ class HandshakeEdge:
         exchange.session = session
         self._keep(session)
         last = (exchange.headers or {}).get(LAST_EVENT_HEADER)
-        if last is None:
-            self._subscriptions.add(session)
-            stream = session.new_stream()
-            session.listen(stream)
-            stream.begin(exchange)
-            return
-        place = read_event_id(last.decode("latin-1"))
+        place = None if last is None else read_event_id(last.decode("latin-1"))
         known = None if place is None else session.streams.get(place[0])
+        if last is None or (known is None and place is not None and is_listening(place[0])):
+            # Also one that an earlier process began: what was sent on it is lost, what follows need not be.
+            self._subscriptions.add(session)
+            session.listen(exchange)
+            return
         if place is None or known is None:
             raise McpError(
                 errors.INVALID_REQUEST,
@@ -224,7 +228,7 @@ class HandshakeEdge:
         Raises:
             McpError: as `session_of`.
         """
-        session = self.session_of(exchange, principal)
+        session = self.session_of(exchange, principal, None, wants_answer=False)
         if session is not None and not self._questions.answered(session, message):
             log.debug("nobody waits for the response {id}", id=message.id)
         exchange.accept()

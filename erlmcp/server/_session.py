@@ -10,9 +10,16 @@ from erlmcp.server._events import EventStream
 from erlmcp.server._listener import Listener
 
 MOST_STREAMS = 64
+_LISTENING = "get"
+"""Marks the names of streams that belong to no call: one that is forgotten can be begun anew, and nothing is owed."""
 LISTS = frozenset({"tools", "prompts", "resources"})
 DEFAULT_LEVEL = "info"
 """What is sent before ``logging/setLevel``: the specification leaves it open."""
+
+
+def is_listening(name: str) -> bool:
+    """Whether a stream of this name, kept or not, is one that belongs to no call."""
+    return name.rpartition("-")[2].startswith(_LISTENING)
 
 
 class Session(Listener):
@@ -87,19 +94,20 @@ class Session(Listener):
         """Whether changes can be sent to it, now or when it comes back."""
         return self.wire is not None or bool(self._listening)
 
-    def new_stream(self) -> EventStream:
+    def new_stream(self, mark: str = "") -> EventStream:
         """A stream that can be resumed; one that is over, or else the oldest, makes room for it."""
         while len(self.streams) >= MOST_STREAMS:
             over = next((one for one in self.streams.values() if one.finished), None)
             self._drop(over or next(iter(self.streams.values())))
-        stream = EventStream(f"{self._owner}-{token_hex(8)}", primed=self.revision.priming)
+        stream = EventStream(f"{self._owner}-{mark}{token_hex(8)}", primed=self.revision.priming)
         self.streams[stream.name] = stream
         return stream
 
-    def listen(self, stream: EventStream) -> None:
+    def listen(self, exchange: IExchange) -> None:
         """A GET stream is there: changes are sent on one of these, never on two."""
-        if stream not in self._listening:
-            self._listening.append(stream)
+        stream = self.new_stream(_LISTENING)
+        self._listening.append(stream)
+        stream.begin(exchange)
 
     def disconnected(self, exchange: IExchange) -> None:
         """A connection has ended; its stream may be resumed."""
@@ -108,9 +116,23 @@ class Session(Listener):
                 stream.exchange = None
 
     def close(self) -> None:
-        """The server ends: what was late, then the end of all streams. A client may come back to another process."""
+        """The server ends: what was late, then the end of the streams for it. Those of calls end with their answers.
+
+        A client may come back to another process.
+        """
         self.flush()
-        for stream in list(self.streams.values()):
+        for stream in self._listening:
+            stream.leave()
+
+    def forget_streams(self) -> None:
+        """Keep no stream for a client that does not come back."""
+        self.streams.clear()
+        self._listening.clear()
+
+    def end(self) -> None:
+        """The session is over, and with it all of its streams."""
+        self.flush()
+        for stream in self.streams.values():
             stream.leave()
 
     @property

@@ -167,7 +167,7 @@ class Sessions:
 
     async def end(self, session: Session) -> None:
         """End a session for good, in every process and after every restart."""
-        session.close()
+        session.end()
         self.forget(session)
         await self._engine.put(session.tombstone, b"", expires=session.expires, durable=True)
         await self._engine.delete(f"session/{session.number}")
@@ -178,7 +178,7 @@ class Sessions:
         self.forgotten(session)
 
     def close(self) -> None:
-        """The server ends: end all streams; the sessions live on."""
+        """The server ends: end the streams that belong to no call; the sessions live on."""
         for session in list(self._alive.values()):
             session.close()
 
@@ -204,7 +204,7 @@ class Sessions:
         for session in list(self._alive.values()):
             heard = any(stream.exchange is not None for stream in session.streams.values())
             if not (heard or session.calls) and now - session.used >= self._idle:
-                session.streams.clear()
+                session.forget_streams()
                 self.forget(session)
         if self._alive:
             self._sweeping = True
