@@ -202,6 +202,10 @@ class Sessions:
         self._sweeping = False
         now = self._clock.seconds()
         for session in list(self._alive.values()):
+            if self._wall_clock() >= session.expires:
+                session.close()
+                self.forget(session)
+                continue
             heard = any(stream.exchange is not None for stream in session.streams.values())
             if not (heard or session.calls) and now - session.used >= self._idle:
                 session.forget_streams()
