@@ -1,10 +1,11 @@
 """Versions, extensions, and clients of earlier revisions (basic/versioning); server/discover."""
 
-import json
+from typing import Any
 
 from erlmcp import Provider
 from tests.interaction.cases import Interaction, everywhere, holds
 from tests.interaction.clients import PREFIX
+from tests.interaction.handshake import OLD_TRANSPORTS
 
 HANDSHAKE = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 
@@ -69,17 +70,13 @@ class Handshake(Interaction):
 
     @holds("basic.versioning/handshake.1")
     def test_initialize(self) -> None:
+        """It selects the era of its own connection or session, and of nobody else's."""
+        [kind] = [one for one in OLD_TRANSPORTS if one.transport == self.client.transport]
         for version in HANDSHAKE:
-            params = {
-                "protocolVersion": version,
-                "capabilities": {},
-                "clientInfo": {"name": "old", "version": "1"},
-            }
-            message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
-            headers = {"MCP-Protocol-Version": None, "Mcp-Method": None}
-            error = self.client.send(message, headers=headers).error
-            self.assertIn("2026-07-28", json.dumps(error))
-            self.assertIn("2026-07-28", error["message"])
+            old: Any = kind(self.world)
+            self.assertEqual(old.greet(version).result["protocolVersion"], version)
+            self.assertEqual(old.tool("echo", {"text": version}).text, version)
+        self.assertEqual(self.client.call("echo", {"text": "x"}).result["resultType"], "complete")
 
     @holds("basic.versioning/negotiation.1")
     def test_other_handshake_messages(self) -> None:

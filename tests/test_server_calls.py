@@ -522,11 +522,12 @@ class Messages(SynchronousTestCase):
         self.assertEqual((exchange.status, exchange.error["code"]), (400, -32600))
 
     def test_notification(self) -> None:
-        """Notifications are taken and never answered."""
+        """Notifications are taken and never answered; on HTTP those of the handshake era need a session."""
         message = {"jsonrpc": "2.0", "method": "notifications/whatever"}
-        for headers in (None, {}, {b"mcp-protocol-version": b"2026-07-28"}):
+        for headers in (None, {b"mcp-protocol-version": b"2026-07-28"}):
             exchange = self.receive(message, headers)
             self.assertEqual((exchange.accepted, exchange.replies), (1, []))
+        self.assertEqual(self.receive(message, {}).status, 400)
 
     def test_trace(self) -> None:
         """The trace context of a request travels with it."""

@@ -278,12 +278,10 @@ class Channel:
         verdict = classify_notification(method, on_http=on_http, version_header=version)
         if verdict.decision is Decision.CANCEL:
             self._cancel(message, exchange.calls)
-        elif (
-            on_http and verdict.decision is Decision.HANDSHAKE and SESSION_HEADER in (exchange.headers or ())
-        ):
+        elif on_http and verdict.decision is Decision.HANDSHAKE:
 
             def noted(principal: Principal) -> None:
-                session = self._handshake.session_of(exchange, principal)
+                session = self._handshake.session_of(exchange, principal, method, wants_answer=False)
                 if session is not None and method == "notifications/cancelled":
                     self._cancel(message, session.calls)
                 exchange.accept()

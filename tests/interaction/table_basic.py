@@ -201,8 +201,8 @@ VERSIONING = page(
         "Backward Compatibility with Initialization-Based Versions": (
             tested(
                 "handshake.1",
-                SHOULD,
-                "The error to an initialize names the supported versions, on any transport.",
+                MUST,
+                "An initialize selects the handshake era, of its own connection or session alone.",
             ),
         ),
     },
