@@ -96,6 +96,14 @@ class Daemon:
                 process.kill()
         return process.wait()
 
+    def kill(self) -> None:
+        """End it as the kernel would: without a word, in the middle of whatever it does."""
+        process = self._process
+        if process is None:
+            raise RuntimeError("not started")
+        process.kill()
+        process.wait(PATIENCE)
+
     def _wait_for(self, port: int) -> None:
         process = self._process
         if process is None:
