@@ -6,6 +6,8 @@ from typing import Any
 from zope.interface import implementer
 
 from erlmcp.interfaces import IExchange, Peer
+from erlmcp.server._events import EventStream
+from erlmcp.server._session import Session
 
 
 @implementer(IExchange)
@@ -17,12 +19,23 @@ class BatchExchange:
     Args:
         exchange: where the batch came from.
         parts: how many messages it has.
+
+    Attributes:
+        stream: over HTTP, the one stream that all parts share, once a part has begun it.
     """
 
     def __init__(self, exchange: IExchange, parts: int) -> None:
+        self.stream: EventStream | None = None
         self._exchange = exchange
         self._open = parts
         self._answers: list[bytes] = []
+
+    def begin(self, session: Session) -> EventStream:
+        """The stream of this batch, begun if it is not yet."""
+        if self.stream is None:
+            self.stream = session.new_stream()
+            self.stream.begin(self._exchange)
+        return self.stream
 
     @property
     def peer(self) -> Peer:
@@ -84,7 +97,10 @@ class BatchExchange:
         self._open -= 1
         if self._open:
             return
-        if self._answers:
-            self._exchange.reply(b"[" + b",".join(self._answers) + b"]")
+        answers = b"[" + b",".join(self._answers) + b"]" if self._answers else b""
+        if self.stream is not None:
+            self.stream.finish(answers)
+        elif answers:
+            self._exchange.reply(answers)
         else:
             self._exchange.accept()

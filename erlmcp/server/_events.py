@@ -73,9 +73,10 @@ class EventStream:
         if self.exchange is not None:
             self.exchange.notify(message, f"{self.name}.{number}")
 
-    def finish(self, message: bytes) -> None:
-        """Send the last event, and end the stream."""
-        self.send(message)
+    def finish(self, message: bytes = b"") -> None:
+        """Send the last event, if there is one, and end the stream."""
+        if message:
+            self.send(message)
         self.finished = True
         self.leave()
 

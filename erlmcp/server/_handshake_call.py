@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from erlmcp.interfaces import IExchange, Request
 from erlmcp.protocol import McpError, down, down_question, errors
+from erlmcp.server._batch import BatchExchange
 from erlmcp.server._call import Call, Edge
 from erlmcp.server._events import EventStream
 from erlmcp.server._session import Session
@@ -51,6 +52,11 @@ class HandshakeCall(Call):
         return self.exchange.headers is not None
 
     @property
+    def batch(self) -> BatchExchange | None:
+        """What it is a part of, if it came in a batch."""
+        return self.exchange if isinstance(self.exchange, BatchExchange) else None
+
+    @property
     def survives(self) -> bool:
         """Whether the end of its connection leaves it running (2025-11-25, basic/transports: it is no cancellation)."""
         return self.on_http
@@ -83,7 +89,11 @@ class HandshakeCall(Call):
 
     def open_stream(self, session: Session) -> None:
         """Begin a stream that can be resumed, where there is room for one."""
-        if self.edge.keep(session):
+        if not self.edge.keep(session):
+            return
+        if self.batch is not None:
+            self.stream = self.batch.begin(session)
+        else:
             self.stream = session.new_stream()
             self.stream.begin(self.exchange)
 
@@ -99,18 +109,17 @@ class HandshakeCall(Call):
     def answer(self, message: bytes) -> None:
         """Send the answer."""
         self.settled = True
-        if self.stream is None:
+        if self.stream is None or self.batch is not None:
             self.exchange.reply(message, headers=self.reply_headers)
         else:
             self.stream.finish(message)
 
     def abandon(self) -> None:
         """See `Call`."""
-        if self.stream is None:
+        if self.stream is None or self.batch is not None:
             super().abandon()
         else:
-            self.stream.finished = True
-            self.stream.leave()
+            self.stream.finish()
 
     def _open_for_notifications(self) -> bool:
         if self.stream is None:
