@@ -26,6 +26,14 @@ def call(number: int) -> bytes:
     ).encode()
 
 
+def handshake_call(number: int) -> bytes:
+    """The same for a client that has a session."""
+    return (
+        f'{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":'
+        '{"name":"echo","arguments":{"message":"hi"}}}\n'
+    ).encode()
+
+
 LINES = [call(number) for number in range(1, COUNT + 1)]
 
 

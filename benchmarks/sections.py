@@ -57,6 +57,7 @@ class Plan:
         """Add a line: our rate against a peer's, how many times it at least, and the target."""
         ratios = sorted(mine / other for mine, other in zip(ours.runs, theirs.runs, strict=False))
         middle = statistics.median(ratios)
+        places = 1 if at_least >= 1 else 2
         reached = (target is None or middle >= target) and (figure is None or ours.middle >= figure)
         wanted = [f"{figure:,.0f}/s".replace(",", " ")] if figure else []
         wanted += [f"{target:g}x"] if target else []
@@ -65,7 +66,7 @@ class Plan:
                 path,
                 str(ours),
                 f"{peer} {theirs}",
-                f"{middle:.1f}x ({ratios[0]:.1f} – {ratios[-1]:.1f})",
+                f"{middle:.{places}f}x ({ratios[0]:.{places}f} – {ratios[-1]:.{places}f})",
                 f"{at_least:g}x",
                 ", ".join(wanted),
                 verdict(at_least=middle >= at_least, target=reached),
@@ -125,6 +126,32 @@ def http(plan: Plan) -> None:
     plan.hold(
         "TLS 1.3, HTTP/1.1", secured, found["sdk-low"], "sdk-low plain", at_least=6, target=9, figure=16_000
     )
+
+
+def eras(plan: Plan) -> None:
+    """The handshake era beside the modern one, on one listener of one daemon, over HTTP/1.1 keep-alive."""
+    daemon, (port,) = plan.fleet.daemon("http")
+    rates: dict[str, list[float]] = {"modern": [], "handshake": []}
+    costs: dict[str, list[float]] = {"modern": [], "handshake": []}
+    with daemon:
+        ids = {"modern": [], "handshake": web.sessions(port, 32)}
+        web.check(port)
+        web.check(port, session=ids["handshake"][0])
+        for era in rates:
+            web.load(port, seconds=1, ids=ids[era])
+        for _ in range(plan.runs):
+            for era, found_rates in rates.items():
+                before = daemon.processor_seconds()
+                result = web.load(port, seconds=plan.seconds, ids=ids[era])
+                if result["errors"]:
+                    raise RuntimeError(f"{era}: {result['errors']} of {result['requests']} failed")
+                found_rates.append(result["requests"] / result["seconds"])
+                used = daemon.processor_seconds() - before
+                costs[era].append(used / result["requests"] * 1e6)
+    plan.note("both eras, HTTP", "req/s", rates)
+    plan.note("both eras, HTTP, server CPU", "µs/request", costs)
+    found = plan.figures["both eras, HTTP"]
+    plan.hold("handshake era, HTTP/1.1", found["handshake"], found["modern"], "modern era", at_least=0.75)
 
 
 @contextlib.contextmanager
@@ -275,6 +302,7 @@ def rest(plan: Plan) -> None:
 
 SECTIONS: dict[str, Callable[[Plan], None]] = {
     "http": http,
+    "eras": eras,
     "stdio": stdio,
     "tcp": tcp,
     "idle": idle,

@@ -6,28 +6,57 @@ import shutil
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lines import call
+from benchmarks.lines import call, handshake_call
 from benchmarks.processes import load_core, run_pinned
 
+HANDSHAKE = "2025-11-25"
 SCRIPT = Path(__file__).resolve().parent / "echo.lua"
 
 
-def request(port: int) -> bytes:
-    """One ``tools/call`` of echo as an HTTP/1.1 request."""
-    body = call(1).strip()
-    return (
-        b"POST /mcp HTTP/1.1\r\n"
-        b"Host: 127.0.0.1:%d\r\n"
-        b"Accept: application/json, text/event-stream\r\n"
-        b"Content-Type: application/json\r\n"
-        b"MCP-Protocol-Version: 2026-07-28\r\n"
-        b"Mcp-Method: tools/call\r\n"
-        b"Mcp-Name: echo\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (port, len(body), body)
+def request(port: int, session: str = "") -> bytes:
+    """One ``tools/call`` of echo as an HTTP/1.1 request: a modern one, or one of a handshake session."""
+    if session:
+        era = f"MCP-Protocol-Version: {HANDSHAKE}\r\nMcp-Session-Id: {session}\r\n"
+        return _post(port, handshake_call(1).strip(), era)
+    era = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: echo\r\n"
+    return _post(port, call(1).strip(), era)
+
+
+def _post(port: int, body: bytes, headers: str) -> bytes:
+    head = (
+        "POST /mcp HTTP/1.1\r\n"
+        f"Host: 127.0.0.1:{port}\r\n"
+        "Accept: application/json, text/event-stream\r\n"
+        "Content-Type: application/json\r\n"
+        f"{headers}Content-Length: {len(body)}\r\n\r\n"
     )
+    return head.encode() + body
+
+
+def initialize(port: int, connection: socket.socket) -> str:
+    """Open a handshake session; gives its id."""
+    greeting = {
+        "protocolVersion": HANDSHAKE,
+        "capabilities": {},
+        "clientInfo": {"name": "bench", "version": "1"},
+    }
+    message = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": greeting}
+    head = exchange(connection, _post(port, json.dumps(message).encode(), "")).partition(b"\r\n\r\n")[0]
+    for line in head.decode().split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.lower() == "mcp-session-id":
+            return value.strip()
+    raise RuntimeError(f"no session: {head!r}")
+
+
+def sessions(port: int, number: int) -> list[str]:
+    """The ids of so many new sessions."""
+    with connect(port, tls=False) as connection:
+        return [initialize(port, connection) for _ in range(number)]
 
 
 def connect(port: int, *, tls: bool) -> socket.socket:
@@ -68,45 +97,51 @@ def _answer(connection: socket.socket) -> bytes:
                 return data
 
 
-def check(port: int, *, tls: bool = False) -> None:
+def check(port: int, *, tls: bool = False, session: str = "") -> None:
     """Make one call and see that its answer is an echo."""
     with connect(port, tls=tls) as connection:
-        answer = exchange(connection, request(port))
+        answer = exchange(connection, request(port, session))
     if not answer.startswith(b"HTTP/1.1 200") or b'"hi"' not in answer or b'"isError":true' in answer:
         raise RuntimeError(f"this is no echo: {answer[:700]!r}")
 
 
-def load(port: int, *, seconds: float, connections: int = 32, tls: bool = False) -> dict[str, Any]:
-    """Keep `connections` busy for a while.
+def load(
+    port: int, *, seconds: float, connections: int = 32, tls: bool = False, ids: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Keep `connections` busy for a while, with modern calls, or with those of handshake sessions, in turn.
 
     Returns:
         ``requests``, ``seconds``, ``errors``, and ``p50_us``, ``p99_us`` where wrk tells them.
     """
     wrk = shutil.which("wrk")
     if wrk is None:
-        return _own_load(port, seconds, connections, tls=tls)
+        return _own_load(port, seconds, connections, tls=tls, ids=ids)
     url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/mcp"
     printed = run_pinned(
         [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(SCRIPT), url],
         patience=seconds + 60,
+        environment={"MCP_SESSIONS": " ".join(ids)},
     )
     found = [line for line in printed.splitlines() if line.startswith("RESULT ")]
     result: dict[str, Any] = json.loads(found[-1].removeprefix("RESULT "))
     return result
 
 
-def _own_load(port: int, seconds: float, connections: int, *, tls: bool) -> dict[str, Any]:
+def _own_load(
+    port: int, seconds: float, connections: int, *, tls: bool, ids: Sequence[str]
+) -> dict[str, Any]:
     """Without wrk: one thread, one request in flight per connection. It tops out long before wrk does."""
-    message = request(port)
+    requests = [request(port, session) for session in ids or [""]]
     with load_core():
         opened = [connect(port, tls=tls) for _ in range(connections)]
+        of = {one.fileno(): requests[turn % len(requests)] for turn, one in enumerate(opened)}
         by_descriptor = {connection.fileno(): connection for connection in opened}
         poll = select.poll()
         answered = errors = 0
         try:
             for connection in opened:
                 poll.register(connection.fileno(), select.POLLIN)
-                connection.sendall(message)
+                connection.sendall(of[connection.fileno()])
             begun = time.perf_counter()
             while time.perf_counter() - begun < seconds:
                 ready = poll.poll(10_000)
@@ -117,7 +152,7 @@ def _own_load(port: int, seconds: float, connections: int, *, tls: bool) -> dict
                     answer = _answer(connection)
                     answered += 1
                     errors += not answer.startswith(b"HTTP/1.1 200")
-                    connection.sendall(message)
+                    connection.sendall(of[descriptor])
             elapsed = time.perf_counter() - begun
         finally:
             for connection in opened:
