@@ -140,8 +140,10 @@ class EmbeddedEngine:
     ) -> Deferred[int]:
         """See `IEngine`."""
         _check_key(key)
-        if len(value) > MOST_VALUE:
-            raise ValueError(f"a value has at most {MOST_VALUE} bytes, not {len(value)}")
+        if type(value) is not bytes or len(value) > MOST_VALUE:
+            raise ValueError(
+                f"a value is bytes, at most {MOST_VALUE}, not {type(value).__name__} of {len(value)}"
+            )
         if expires is not None and not math.isfinite(expires):
             raise ValueError(f"an expiry is a time in seconds since the epoch, not {expires}")
         if lease is not None and (durable or expires is not None):
@@ -305,8 +307,7 @@ class EmbeddedEngine:
 
     def _end(self, holding: Holding) -> None:
         """A lease is over: its name is free, and what was under it is gone."""
-        if holding.timer is not None:
-            holding.timer.cancel()
+        holding.timer.cancel()
         del self._holdings[holding.lease.name]
         for key in sorted(holding.keys):
             self._remove(key)
@@ -342,7 +343,14 @@ class EmbeddedEngine:
             self._writes.add(key, None)
 
     def _snapshot(self, prefix: str) -> KeySnapshot:
-        return KeySnapshot(dict(self._records.under(prefix)), self._changes.revision)
+        """All there is, once what is over is gone: what a snapshot leaves out must not be back when a clock is set."""
+        for key, record in self._records.under(prefix):
+            if record.holding is not None and self._records.over(record):
+                self._live(record.holding.lease.name)
+            elif self._records.over(record):
+                self._remove(key)
+        entries = {key: record.stored for key, record in self._records.under(prefix)}
+        return KeySnapshot(entries, self._changes.revision)
 
     def _load(self, rows: list[tuple[str, Row]]) -> None:
         for key, row in rows:

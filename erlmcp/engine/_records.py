@@ -1,6 +1,6 @@
 """The table of entries: bounded, and with two clocks to say whether one is over."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from erlmcp.engine._bounds import Bounds, weight
 from erlmcp.interfaces import EngineFull, Lease, Stored
@@ -19,12 +19,12 @@ class Holding:
     """
 
     __slots__ = ("keys", "lease", "timer", "until")
+    timer: Entry
 
     def __init__(self, lease: Lease, until: float) -> None:
         self.lease = lease
         self.until = until
         self.keys: set[str] = set()
-        self.timer: Entry | None = None
 
 
 class Record:
@@ -118,8 +118,6 @@ class Records:
                 record.timer.cancel()
         return record
 
-    def under(self, prefix: str) -> Iterator[tuple[str, Stored]]:
-        """The entries whose keys begin with `prefix`, in no order, without those that are over."""
-        for key, record in self._records.items():
-            if key.startswith(prefix) and not self.over(record):
-                yield key, record.stored
+    def under(self, prefix: str) -> list[tuple[str, Record]]:
+        """The records whose keys begin with `prefix`, over or not, in no order."""
+        return [(key, record) for key, record in self._records.items() if key.startswith(prefix)]

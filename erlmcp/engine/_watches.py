@@ -34,7 +34,7 @@ class Changes:
         clock: for turns of the reactor.
         bounds: how much is kept.
         revision: changes begin after this one.
-        snapshot: all there is under a prefix now.
+        snapshot: all there is under a prefix now; making it may be a change too.
     """
 
     def __init__(
@@ -103,12 +103,15 @@ class Changes:
 
     def _news(self, watch: _Watch) -> list[KeyChange] | list[KeySnapshot]:
         """What a watcher has not been told of yet; from now on it has."""
-        known, watch.known = watch.known, self.revision
         oldest = self.revision - len(self._kept)
-        if oldest <= known <= self.revision:
-            kept = islice(self._kept, known - oldest, None)
-            return [change for change in kept if change.key.startswith(watch.prefix)]
-        return [self._snapshot(watch.prefix)]
+        news: list[KeyChange] | list[KeySnapshot]
+        if oldest <= watch.known <= self.revision:
+            kept = islice(self._kept, watch.known - oldest, None)
+            news = [change for change in kept if change.key.startswith(watch.prefix)]
+        else:
+            news = [self._snapshot(watch.prefix)]
+        watch.known = self.revision
+        return news
 
 
 class Hints:

@@ -3,7 +3,6 @@
 One transaction takes all that came while the one before was under way.
 """
 
-from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -54,7 +53,8 @@ class Writes:
         self._waiting = 0
         self._busy = False
         self._timer: Any = None
-        self._closed: Deferred[None] | None = None
+        self._closing = False
+        self._closed: Deferred[None] = Deferred()
 
     def __len__(self) -> int:
         """Changes that are not in a transaction yet."""
@@ -78,9 +78,12 @@ class Writes:
 
     def close(self) -> Deferred[None]:
         """Write what is left, then close the file. What cannot be written is given up, and said in the log."""
-        if self._closed is None:
-            self._closed = Deferred()
-            self._wake(0.0)
+        if not self._closing:
+            self._closing = True
+            if self._timer is not None:
+                self._timer.cancel()
+            if not self._busy:
+                self._wake()
         return self._closed
 
     def _add(self, key: str, row: Row | None) -> _Write:
@@ -90,34 +93,25 @@ class Writes:
         else:
             write.row = row
         if self._timer is None and not self._busy:
-            # In the next turn, so that what this turn brings is one transaction.
-            self._wake(0.0)
+            self._wake()
         return write
 
-    def _wake(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not self._busy:
-            self._timer = self._reactor.callLater(seconds, self._go_on)
+    def _wake(self) -> None:
+        """Go on in the next turn, so that what this one brings is one transaction; later where the last one failed."""
+        patient = self.trouble is not None and not self._closing
+        self._timer = self._reactor.callLater(_AGAIN if patient else 0.0, self._go_on)
 
     def _go_on(self) -> None:
         self._timer = None
+        self._busy = True
         if self._due:
             batch = dict(islice(self._due.items(), _BATCH))
             for key in batch:
                 del self._due[key]
-            self._run(lambda: self._file.write([(key, write.row) for key, write in batch.items()]), batch)
-        elif self._closed is not None:
-            self._run(self._file.close, None)
-
-    def _run(self, work: Callable[[], None], batch: dict[str, _Write] | None) -> None:
-        self._busy = True
-        done = self._thread.run(work)
-        if batch is None:
-            done.addBoth(self._end)
+            rows = [(key, write.row) for key, write in batch.items()]
+            self._thread.run(self._file.write, rows).addBoth(self._written, batch)
         else:
-            done.addBoth(self._written, batch)
+            self._thread.run(self._file.close).addBoth(self._end)
 
     def _written(self, result: Failure | None, batch: dict[str, _Write]) -> None:
         self._busy = False
@@ -133,8 +127,8 @@ class Writes:
             self.trouble = None
             for done in waiting:
                 done.callback(None)
-        if self._timer is None and not self._busy and (self._due or self._closed is not None):
-            self._wake(_AGAIN if self.trouble and self._closed is None else 0.0)
+        if self._timer is None and (self._due or self._closing):
+            self._wake()
 
     def _note(self, failure: Failure, batch: dict[str, _Write]) -> None:
         if self.trouble is None:
@@ -143,7 +137,7 @@ class Writes:
             )
         self.trouble = failure.getErrorMessage()
         self.failures += 1
-        if self._closed is not None:
+        if self._closing:
             left = len(batch) + len(self._due)
             log.error("{left} durable changes are given up", left=left)
             for write in self._due.values():
@@ -160,5 +154,4 @@ class Writes:
         if isinstance(result, Failure):
             log.failure("closing {file} failed", result, file=self._file.file)
         self._thread.stop()
-        if self._closed is not None:
-            self._closed.callback(None)
+        self._closed.callback(None)
