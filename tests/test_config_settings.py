@@ -81,6 +81,7 @@ class GoodTests(ConfigTestCase):
             write_buffer = "1MB"
             headers = 4096
             concurrency = 7
+            sessions = 8
             [[provider]]
             use = "a:b"
             isolation = "inline"
@@ -104,7 +105,7 @@ class GoodTests(ConfigTestCase):
         self.assertEqual(settings.server.drain, 3.0)
         self.assertEqual(settings.limits.message, 65536)
         self.assertEqual(settings.limits.write_buffer, 1_000_000)
-        self.assertEqual(settings.limits.concurrency, 7)
+        self.assertEqual((settings.limits.concurrency, settings.limits.sessions), (7, 8))
         self.assertEqual(settings.providers[0].options, {"x": 1})
         main, other = settings.listen
         self.assertEqual((main.name, main.auth, main.options), ("main", "none", HttpOptions("/x", "k")))
@@ -112,7 +113,7 @@ class GoodTests(ConfigTestCase):
         self.assertEqual((other.name, other.limits.message), ("http-2", 65536))
         self.assertEqual(settings.telemetry.hosts, ("h",))
         self.assertEqual(
-            str(settings.problem("listen[1].endpoint", "w", "r")), f"{self.file}:18: listen[1].endpoint: w; r"
+            str(settings.problem("listen[1].endpoint", "w", "r")), f"{self.file}:19: listen[1].endpoint: w; r"
         )
         self.assertEqual(str(settings.problem("elsewhere", "w")), "elsewhere: w")
 
@@ -145,7 +146,7 @@ class WrongTests(ConfigTestCase):
 
     def test_all_at_once(self) -> None:
         text = PROVIDER + "[server]\nnmae = 'x'\ndrain = 'soon'\npage_size = 0\n[limitz]\n[[listen]]\nx = 1\n"
-        tables = "limits, listen, provider, server, telemetry"
+        tables = "engine, limits, listen, provider, server, telemetry"
         server = "drain, instructions, keys, name, page_size, state, title, version"
         self.assertEqual(
             self.problems(text),
@@ -164,8 +165,8 @@ class WrongTests(ConfigTestCase):
             PROVIDER
             + "isolation = 'process'\n[server]\nworkers = 2\n[[upstream]]\n[auth]\n[[role]]\n[[limit]]\n"
         )
-        problems = self.problems(text + "[receipts]\n[engine]\n")
-        self.assertEqual(len(problems), 8)
+        problems = self.problems(text + "[receipts]\n")
+        self.assertEqual(len(problems), 7)
         for problem in problems[:-1]:
             self.assertIn("not in this version", problem)
         self.assertIn(

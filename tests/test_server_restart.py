@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from erlmcp.interfaces import Change, Outcome, Request
+from erlmcp.interfaces import Change, Outcome, Peer, Request
 from erlmcp.protocol import KeyRing
 from erlmcp.testing import Harness, MemoryExchange
 from tests.scripted import Scripted, text
@@ -77,6 +77,18 @@ class Draining(Case):
         listening, call = self.listen(headers), self.call(headers, "slow", 1)
         self.house.channel.deleted(MemoryExchange(headers))
         self.assertEqual((listening.left, call.left), (1, 1))
+
+
+class Opened(Case):
+    def test_by_address(self) -> None:
+        """Of callers whom nobody knows, one that opens too many does not stand in the way of the others."""
+        house = Harness(self.backend, sessions_per_hour=2)
+        statuses = []
+        for address in (1, 1, 1, 2):
+            peer = Peer(transport="http", listener="test", host=f"192.0.2.{address}")
+            exchange = house.initialize(exchange=MemoryExchange({}, peer=peer))
+            statuses.append(exchange.status)
+        self.assertEqual(statuses, [200, 200, 429, 200])
 
 
 class Restarted(Case):

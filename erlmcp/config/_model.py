@@ -77,10 +77,12 @@ class Limits(ListenerLimits, frozen=True, kw_only=True):
     Attributes:
         concurrency: requests at work at once in the process.
         timeout: seconds for a request whose tool, resource or prompt has no timeout of its own.
+        sessions: handshake sessions that one caller may open over HTTP in an hour.
     """
 
     concurrency: Count = 10_000
     timeout: Seconds = 60.0
+    sessions: Count = 10_000
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -268,7 +268,7 @@ class HandshakeEdge:
             session = exchange.session = self._sessions.on_stream(greeting, exchange)
             self._subscriptions.add(session)
         else:
-            token = await self._sessions.mint(greeting, request.principal)
+            token = await self._sessions.mint(greeting, request.principal, request.peer.host)
             call.reply_headers = ((b"Mcp-Session-Id", token.encode()),)
         request.version = greeting.revision.name
         return Complete(

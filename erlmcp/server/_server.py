@@ -48,7 +48,7 @@ class Server:
         subscriptions: how many may listen at once.
         session_lifetime: seconds that a handshake session may live.
         session_idle: seconds that its streams are kept without a word from its client.
-        sessions_per_hour: how many a principal may open in an hour.
+        sessions_per_hour: how many a principal, or an address that nobody knows more of, may open in an hour.
         answer_limit: seconds that a handshake client has to answer a question.
         wall_clock, seconds: seconds since the epoch, and a clock for durations.
     """

@@ -12,7 +12,7 @@ from secrets import token_hex
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from erlmcp.interfaces import IEngine, IExchange, Principal
+from erlmcp.interfaces import ANONYMOUS, IEngine, IExchange, Principal
 from erlmcp.protocol import (
     Greeting,
     LostSession,
@@ -96,13 +96,21 @@ class Sessions:
             wire=wire,
         )
 
-    async def mint(self, greeting: Greeting, principal: Principal) -> str:
+    async def mint(self, greeting: Greeting, principal: Principal, host: str = "") -> str:
         """Open a session; gives its id, which is its token.
+
+        Args:
+            greeting: what ``initialize`` said.
+            principal: whose it is.
+            host: the address that it is opened from. Callers whom nobody knows are told apart by it, so that one of
+                them cannot use up what all may open.
 
         Raises:
             McpError: the principal has opened too many in this hour.
         """
-        whose = hashlib.sha256(principal_binding(principal.kind, principal.id)).hexdigest()
+        binding = principal_binding(principal.kind, principal.id)
+        caller = binding + b"\0" + host.encode() if principal.kind == ANONYMOUS.kind else binding
+        whose = hashlib.sha256(caller).hexdigest()
         rate = self._minted_per_hour / _HOUR
         granted = await self._engine.take(f"sessions/{whose}", 1, rate=rate, burst=self._minted_per_hour)
         if not granted.granted:
@@ -111,7 +119,6 @@ class Sessions:
                 granted.retry_after,
                 {"rule": "sessions"},
             )
-        binding = principal_binding(principal.kind, principal.id)
         text, _ = self._tokens.mint(greeting, self.owner, binding, self._wall_clock())
         return text
 

@@ -131,6 +131,7 @@ def assemble(
         clock=reactor,
         limits=message_limits(settings.limits),
         page_size=settings.server.page_size,
+        sessions_per_hour=settings.limits.sessions,
     )
     maker = FrontendMaker(settings, reactor, counters)
     made = [maker.frontend(one, server, transports[one.transport]) for one in settings.listen]
