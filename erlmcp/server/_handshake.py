@@ -127,6 +127,9 @@ class HandshakeEdge:
                     )
                 if call.on_http and call.exchange.session is None:
                     call.exchange.session = session
+                if call.passage is not None:
+                    # It has waited before its session was known: let it be found there from now on.
+                    call.waits()
                 request.version = session.revision.name
                 request.capabilities = session.capabilities
                 request.client = session.client
