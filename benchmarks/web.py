@@ -17,13 +17,21 @@ HANDSHAKE = "2025-11-25"
 SCRIPT = Path(__file__).resolve().parent / "echo.lua"
 
 
-def request(port: int, session: str = "") -> bytes:
-    """One ``tools/call`` of echo as an HTTP/1.1 request: a modern one, or one of a handshake session."""
+def request(port: int, session: str = "", body: bytes | None = None) -> bytes:
+    """One ``tools/call`` of echo as an HTTP/1.1 request: a modern one, or one of a handshake session, or its `body`."""
     if session:
         era = f"MCP-Protocol-Version: {HANDSHAKE}\r\nMcp-Session-Id: {session}\r\n"
-        return _post(port, handshake_call(1).strip(), era)
+        return _post(port, body or handshake_call(1).strip(), era)
     era = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: echo\r\n"
     return _post(port, call(1).strip(), era)
+
+
+def listening(port: int, session: str) -> bytes:
+    """A GET for the stream of a session."""
+    return (
+        f"GET /mcp HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/event-stream\r\n"
+        f"MCP-Protocol-Version: {HANDSHAKE}\r\nMcp-Session-Id: {session}\r\n\r\n"
+    ).encode()
 
 
 def _post(port: int, body: bytes, headers: str) -> bytes:

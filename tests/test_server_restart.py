@@ -1,5 +1,6 @@
 """The handshake era over the end of a process: what is drained, and what the next one takes up."""
 
+import gc
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -7,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.interfaces import Change, Outcome, Peer, Request
 from erlmcp.protocol import KeyRing
+from erlmcp.server._events import EventStream
 from erlmcp.testing import Harness, MemoryExchange
 from tests.scripted import Scripted, text
 
@@ -89,6 +91,31 @@ class Opened(Case):
             exchange = house.initialize(exchange=MemoryExchange({}, peer=peer))
             statuses.append(exchange.status)
         self.assertEqual(statuses, [200, 200, 429, 200])
+
+
+class Abandoned(Case):
+    """``python -m benchmarks.abandoned`` does it to a real daemon, and looks at its memory."""
+
+    def test_nothing_is_kept(self) -> None:
+        """Of sessions that only list and call at once; of those that listened or called, when they have been idle."""
+        house = Harness(self.backend, sessions_per_hour=100_000)
+        self.house = house
+        for turn in range(3_000):
+            headers = self.session()
+            house.legacy("tools/list", exchange=MemoryExchange(headers))
+            self.call(headers, "now")
+            if turn % 3 == 0:
+                listening = self.listen(headers)
+                house.channel.closed(listening)
+            if turn % 3 == 1:
+                noisy = self.call(headers, "noisy")
+                house.channel.closed(noisy)
+        self.assertEqual((len(house.server.sessions), len(house.server.subscriptions)), (2_000, 1_000))
+        house.clock.pump([30.0] * 70)
+        self.assertEqual((len(house.server.sessions), len(house.server.subscriptions)), (0, 0))
+        self.assertEqual(house.server.in_flight, 0)
+        streams = [one for one in gc.get_objects() if type(one) is EventStream]
+        self.assertEqual(streams, [])
 
 
 class Restarted(Case):
