@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.config import (
     ConfigurationError,
+    EngineSettings,
     Limits,
     ListenerLimits,
     ListenSettings,
@@ -65,6 +66,7 @@ class GoodTests(ConfigTestCase):
         settings = self.load(PROVIDER)
         self.assertEqual(settings.server, ServerSettings())
         self.assertEqual(settings.limits, Limits())
+        self.assertEqual(settings.engine, EngineSettings())
         self.assertEqual(settings.telemetry, TelemetrySettings())
         self.assertEqual(settings.providers, (ProviderSettings(use="demo", key="provider[1]"),))
         self.assertEqual(settings.listen, ())
@@ -96,6 +98,10 @@ class GoodTests(ConfigTestCase):
             limits = { slow = 2, message = "1 MiB" }
             [[listen]]
             transport = "http"
+            [engine]
+            kind = "embedded"
+            entries = 5
+            memory = "1 MiB"
             [telemetry]
             endpoint = "tcp:2"
             hosts = ["h"]
@@ -111,6 +117,7 @@ class GoodTests(ConfigTestCase):
         self.assertEqual((main.name, main.auth, main.options), ("main", "none", HttpOptions("/x", "k")))
         self.assertEqual((main.limits.slow, main.limits.message, main.limits.headers), (2.0, 1 << 20, 4096))
         self.assertEqual((other.name, other.limits.message), ("http-2", 65536))
+        self.assertEqual((settings.engine.entries, settings.engine.memory), (5, 1 << 20))
         self.assertEqual(settings.telemetry.hosts, ("h",))
         self.assertEqual(
             str(settings.problem("listen[1].endpoint", "w", "r")), f"{self.file}:19: listen[1].endpoint: w; r"
@@ -157,6 +164,17 @@ class WrongTests(ConfigTestCase):
                 "6: server.page_size: 0 will not do: expected int >= 1; the default is 100",
                 "9: listen[1].x: unknown key; known are auth, endpoint, limits, name, transport",
                 "8: listen[1].transport: is missing; every [[listen]] needs it",
+            ],
+        )
+
+    def test_engine(self) -> None:
+        problems = self.problems(PROVIDER + "[engine]\nkind = 'redis'\nmemory = 5\nfile = 'x'\n")
+        self.assertEqual(
+            [problem.split(" will not do")[0] for problem in problems],
+            [
+                "4: engine.kind: 'redis'",
+                "5: engine.memory: 5",
+                "6: engine.file: unknown key; known are entries, kind, memory",
             ],
         )
 
@@ -300,13 +318,22 @@ class SampleTests(SynchronousTestCase):
         full.write_text(re.sub(r"(?m)^#(?=[a-z_]+ = )", "", self.text))
         settings = load(full, transports(), daemon=True)
         self.assertEqual(settings.limits, Limits())
+        self.assertEqual(settings.engine, EngineSettings())
         self.assertEqual((settings.server.drain, settings.server.page_size), (10.0, 100))
         self.assertEqual(settings.telemetry.auth, "none")
 
     def test_every_key_is_in_it(self) -> None:
         inner = {"key", "places"}
         http = transports()["http"].options
-        for shape in (ServerSettings, Limits, ProviderSettings, ListenSettings, TelemetrySettings, http):
+        for shape in (
+            ServerSettings,
+            Limits,
+            ProviderSettings,
+            ListenSettings,
+            EngineSettings,
+            TelemetrySettings,
+            http,
+        ):
             for name in set(shape.__struct_fields__) - inner:
                 self.assertRegex(self.text, rf"(?m)^#?{name} = |^\[.*{name}", shape.__name__)
 
@@ -322,6 +349,7 @@ class ReferenceTests(SynchronousTestCase):
             Limits,
             ProviderSettings,
             ListenSettings,
+            EngineSettings,
             TelemetrySettings,
             found["http"].options,
         ]

@@ -149,8 +149,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: Literal["embedded"] = "embedded"
-    entries: Count = 100_000
-    memory: Bytes = 64 * 1024 * 1024
+    entries: Count = 250_000
+    memory: Bytes = 128 * 1024 * 1024
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-OVERHEAD = 256
+OVERHEAD = 512
 """Bytes that an entry counts besides its key and its value: about what Python needs for it."""
 
 MOST_KEY = 512
@@ -23,8 +23,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         writes: durable changes that are not written yet.
     """
 
-    entries: int = 100_000
-    memory: int = 64 * 1024 * 1024
+    entries: int = 250_000
+    memory: int = 128 * 1024 * 1024
     changes: int = 4096
     change_bytes: int = 4 * 1024 * 1024
     watchers: int = 1024

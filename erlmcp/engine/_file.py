@@ -17,7 +17,7 @@ _LIFE = 1 << 42
 """Revisions that one life of the process may use: a year at a hundred thousand changes a second."""
 
 _REMEDY = (
-    "move it away to start without it; deleted sessions whose time is not over yet would then be taken again"
+    "move it away to start without it; deleted sessions whose time is not over would then be accepted again"
 )
 
 
@@ -181,7 +181,7 @@ class EngineFile:
         self._run("PRAGMA synchronous = NORMAL")
         said = self._run("PRAGMA quick_check(1)")
         if said != [("ok",)]:
-            raise sqlite3.DatabaseError(str(said[0][0]))
+            raise sqlite3.DatabaseError(", ".join(str(said[0][0]).splitlines()))
 
     def _run(self, statement: str) -> Sequence[tuple[object, ...]]:
         return self._base.execute(statement).fetchall()
