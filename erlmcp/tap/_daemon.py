@@ -81,9 +81,6 @@ class Daemon(MultiService):
             StartFailed: as above.
         """
         super().startService()  # type: ignore[no-untyped-call]
-        # Not before: twistd lets go of the terminal in between.
-        self._held_by_terminal = self._hangs_up()
-        self._signals(self._reactor, self._signalled)
         self._begin()
 
     def stopService(self) -> Deferred[None]:
@@ -95,6 +92,9 @@ class Daemon(MultiService):
     def _begin(self) -> None:
         if self._binding is not None:
             return
+        # Before anybody can connect and think us up; not before twistd has let go of the terminal.
+        self._held_by_terminal = self._hangs_up()
+        self._signals(self._reactor, self._signalled)
         failed: list[Failure] = []
         self._binding = Deferred.fromCoroutine(self._bind())
         self._binding.addErrback(failed.append)
