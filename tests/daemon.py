@@ -14,6 +14,7 @@ from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
+TWIST = (sys.executable, "-c", "import sys; from twisted.application.twist._twist import Twist; Twist.main()")
 ERLMCP = (sys.executable, "-c", "import sys; from erlmcp.cli import main; sys.exit(main())")
 PATIENCE = 30.0
 
@@ -39,9 +40,14 @@ class Daemon:
     """
 
     def __init__(
-        self, options: Sequence[str], ports: Sequence[int], *, extra: Mapping[str, str] | None = None
+        self,
+        options: Sequence[str],
+        ports: Sequence[int],
+        *,
+        extra: Mapping[str, str] | None = None,
+        under: Sequence[str] = TWISTD,
     ) -> None:
-        self.command = [*TWISTD, "erlmcp", *options]
+        self.command = [*under, "erlmcp", *options]
         self.ports = tuple(ports)
         self.extra = extra
         self._stack = contextlib.ExitStack()
@@ -82,6 +88,11 @@ class Daemon:
     def __exit__(self, *_exception: object) -> None:
         self.stop()
         self._stack.close()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def stop(self) -> int:
         """Ask it to end, insist after a while; gives its exit status. Once it has ended this does nothing."""

@@ -1,7 +1,10 @@
 """``twistd -n erlmcp`` as a process: what it listens on, how it fails, how it ends."""
 
 import json
+import os
+import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -10,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from unittest import TestCase
 
-from tests.daemon import PATIENCE, TWISTD, Daemon, environment, free_port
+from tests.daemon import PATIENCE, TWIST, TWISTD, Daemon, environment, free_port
 
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -59,6 +62,50 @@ class ServingTests(TestCase):
             self.assertEqual(daemon.stop(), 0, daemon.output())
             self.assertIn("SIGTERM: draining", daemon.output())
 
+    def test_unix_socket_is_its_owners_alone(self) -> None:
+        """Whatever the umask; Twisted's own default would let everybody in."""
+        path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "mcp.sock"
+        port = free_port()
+        listeners = (f"tcp:unix:{path}", f"http:tcp:{port}:interface=127.0.0.1")
+        options = [word for listener in listeners for word in ("--listen", listener)]
+        umask = os.umask(0)
+        self.addCleanup(os.umask, umask)
+        with Daemon(options, [port]) as daemon:
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+            with socket.socket(socket.AF_UNIX) as line:
+                line.settimeout(PATIENCE)
+                line.connect(str(path))
+                line.sendall(b"{}\n")
+                self.assertIn(b"-32600", line.recv(65536))
+            self.assertEqual(daemon.stop(), 0, daemon.output())
+        self.assertFalse(path.exists())
+
+    def test_asyncio_provider(self) -> None:
+        """A provider that needs asyncio gets its reactor without being asked for it."""
+        with Daemon.http("tests.peers.asyncio_provider:provider") as daemon:
+            answer = post(daemon.url, "tools/call", name="nap", arguments={"seconds": 0.01})
+            self.assertEqual(answer["content"], [{"type": "text", "text": "in time"}])
+            answer = post(daemon.url, "tools/call", name="nap", arguments={"seconds": 60})
+            self.assertEqual(answer["content"], [{"type": "text", "text": "too late"}])
+            self.assertIn("AsyncioSelectorReactor", daemon.output())
+            self.assertEqual(daemon.stop(), 0, daemon.output())
+
+    def test_twist(self) -> None:
+        """Under twist, which has no privileged start, it listens and ends as under twistd."""
+        port = free_port()
+        with Daemon(["--listen", f"http:tcp:{port}:interface=127.0.0.1"], [port], under=TWIST) as daemon:
+            answer = post(daemon.url, "tools/call", name="echo", arguments={"message": "hello"})
+            self.assertEqual(answer["content"], [{"type": "text", "text": "hello"}])
+            self.assertEqual(daemon.stop(), 0, daemon.output())
+
+    def test_hang_up(self) -> None:
+        """It goes on, and says so."""
+        with Daemon.http() as daemon:
+            daemon.signal(signal.SIGHUP)
+            post(daemon.url, "tools/call", name="echo", arguments={"message": "hello"})
+            self.assertEqual(daemon.stop(), 0, daemon.output())
+            self.assertIn("SIGHUP: this version does not reload", daemon.output())
+
 
 class FailingTests(TestCase):
     """It ends with another status than 0, and says why."""
@@ -90,6 +137,26 @@ class FailingTests(TestCase):
             )
         self.assertIn(f"tcp:{port}:interface=127.0.0.1", said)
         self.assertIn("Address already in use", said)
+
+    def test_taken_port_in_the_background(self) -> None:
+        """Whoever starts a daemon is told that it did not come up, and no pid file says that it did."""
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            done = subprocess.run(
+                [*TWISTD[:-2], "--pidfile=pid", "--logfile=log", "erlmcp", "--listen", f"http:{endpoint}"],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+                cwd=folder,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+            )
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn(endpoint, done.stdout + done.stderr)
+        self.assertFalse((folder / "pid").exists())
+        self.assertIn("Address already in use", (folder / "log").read_text())
 
     def test_wrong_endpoints_open_listeners_and_unreadable_keys(self) -> None:
         said = self.failed(

@@ -71,6 +71,21 @@ class Lines(SynchronousTestCase):
         self.assertEqual(it.stream.writes, 1)
         self.assertEqual(it.stream.take(), b"echo {}\n" * 200)
 
+    def test_what_the_channel_lets_pass_keeps_no_answer_back(self) -> None:
+        """Standard streams outlive it: lines before and after are answered all the same."""
+
+        def fragile(message: bytes, exchange: Any) -> None:
+            exchange.reply(message)
+            if message == b"{2}":
+                raise KeyboardInterrupt
+
+        it = Connected(fragile)
+        with self.assertRaises(KeyboardInterrupt):
+            it.stream.receive(b"{1}\n{2}\n{3}\n")
+        self.assertEqual(it.stream.take(), b"{1}\n{2}\n")
+        it.turn()
+        self.assertEqual(it.stream.take(), b"{3}\n")
+
     def test_a_large_batch_is_written_in_pieces(self) -> None:
         it = Connected(lambda message, exchange: exchange.reply(b"x" * 30_000))
         it.stream.full_at = 1_000_000

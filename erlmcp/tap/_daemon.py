@@ -85,15 +85,13 @@ class Daemon(MultiService):
             StartFailed: as above, or the engine's file cannot be used.
         """
         super().startService()  # type: ignore[no-untyped-call]
-        # Not before: twistd lets go of the terminal in between.
-        self._held_by_terminal = self._hangs_up()
-        self._signals(self._reactor, self._signalled)
         if self.parts.engine is not None:
             # Not before: its file belongs to whom the daemon is now, and no thread or lock outlives the fork.
             try:
                 self.parts.engine.start()
             except EngineFileError as error:
-                raise StartFailed(f"erlmcp cannot start:\n{error}") from error
+                raise StartFailed(f"erlmcp cannot start:
+{error}") from error
         self._begin()
 
     def stopService(self) -> Deferred[None]:
@@ -105,6 +103,9 @@ class Daemon(MultiService):
     def _begin(self) -> None:
         if self._binding is not None:
             return
+        # Before anybody can connect and think us up; not before twistd has let go of the terminal.
+        self._held_by_terminal = self._hangs_up()
+        self._signals(self._reactor, self._signalled)
         failed: list[Failure] = []
         self._binding = Deferred.fromCoroutine(self._bind())
         self._binding.addErrback(failed.append)

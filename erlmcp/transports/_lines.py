@@ -284,25 +284,32 @@ class LineConnection(Outgoing):
         self._heard = True
         self._batch = []
         taken = 0
-        for line in lines:
-            taken += 1
-            if line.__class__ is bytes:
-                self._in_flight += 1
-                received(line, self)
-            else:
-                self._refuse(line)
-            if self._in_flight >= self._most or self._batched > _BATCH:
-                self._flush()
+        try:
+            for line in lines:
+                taken += 1
+                if line.__class__ is bytes:
+                    self._in_flight += 1
+                    received(line, self)
+                else:
+                    self._refuse(line)
+                if self._in_flight >= self._most or self._batched > _BATCH:
+                    self._flush()
+                    if self._full():
+                        break
+        except BaseException:
+            # What the channel lets pass ends a socket's connection; standard streams are left to serve the rest.
+            if self._later is None:
+                self._later = self._siblings.clock.callLater(0, self._go_on)
+            raise
+        finally:
+            self._flush()
+            self._batch = None
+            if self._most:
+                if taken < len(lines):
+                    self._waiting = lines[taken:]
                 if self._full():
-                    break
-        self._flush()
-        self._batch = None
-        if self._most:
-            if taken < len(lines):
-                self._waiting = lines[taken:]
-            if self._full():
-                self._pause()
-        self._end_if_done()
+                    self._pause()
+            self._end_if_done()
 
     def _refuse(self, line: Any) -> None:
         limit = self._siblings.wire.message
