@@ -10,13 +10,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from erlmcp.interfaces import Outcome, Request
 from erlmcp.protocol import KeyRing, Question
 from erlmcp.testing import Harness, MemoryExchange
+from erlmcp.testing._gates import Recorder
 from tests.scripted import Scripted, text
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -55,6 +56,18 @@ class Target:
             "cursor": self.house.send("tools/list").result["nextCursor"],
             "requestState": asked.result["requestState"],
         }
+
+    def forget(self) -> None:
+        """Let go of what the harness remembers for tests, and let time pass: a million would fill the memory."""
+        recorder = cast("Recorder", self.house.gates.record)
+        for kept in (
+            recorder.intents,
+            recorder.outcomes,
+            self.house.counters.requests,
+            self.house.counters.errors,
+        ):
+            kept.clear()
+        self.house.clock.advance(0.05)
 
     def works(self) -> bool:
         """Whether the genuine tokens are still good: forgeries take nothing from those who did not forge them."""
@@ -164,6 +177,8 @@ def attack(number: int, seed: int) -> tuple[Counter[str], list[str], list[float]
         token = forged(chance, target, foreign, kind)
         if kind == "event" and genuine_event(token, target):
             continue
+        if turn % 1000 == 0:
+            target.forget()
         begun = time.thread_time()
         try:
             got = target.tries[name](token)

@@ -10,26 +10,62 @@ from erlmcp.interfaces import IExchange
 
 MOST_EVENTS = 256
 MOST_BYTES = 1024 * 1024
+MOST_TOGETHER = 64 * 1024 * 1024
 RETRY = 1000
 """Milliseconds after which a client that was left may come back."""
+
+
+class Room:
+    """What all streams may keep together; past it, those that have been silent longest forget what they have.
+
+    Args:
+        most: bytes.
+
+    Attributes:
+        bytes: how many are kept.
+    """
+
+    __slots__ = ("_most", "_streams", "bytes")
+
+    def __init__(self, most: int = MOST_TOGETHER) -> None:
+        self.bytes = 0
+        self._most = most
+        self._streams: dict[EventStream, None] = {}  # in the order in which they last spoke
+
+    def take(self, stream: "EventStream", size: int) -> None:
+        """A stream keeps so much more."""
+        self.bytes += size
+        self._streams.pop(stream, None)
+        self._streams[stream] = None
+        while self.bytes > self._most:
+            next(iter(self._streams)).forget()
+
+    def give(self, stream: "EventStream", size: int) -> None:
+        """A stream has forgotten all that it kept."""
+        self.bytes -= size
+        self._streams.pop(stream, None)
 
 
 class EventStream:
     """One stream and its last events: at most 256, of at most 1 MiB together; the oldest go first.
 
     Args:
+        room: what it shares with the other streams.
         name: unique among all streams, with the worker's name in it.
         primed: whether the client understands an empty event that only carries an id (2025-11-25).
 
     Attributes:
         exchange: the connection that listens now, None for none.
         finished: whether no more will come.
+        lost: whether the end of it has been forgotten, so that there is nothing to come back for.
     """
 
-    __slots__ = ("_bytes", "_events", "_next", "_primed", "exchange", "finished", "name")
+    __slots__ = ("_bytes", "_events", "_next", "_primed", "_room", "exchange", "finished", "lost", "name")
 
-    def __init__(self, name: str, *, primed: bool) -> None:
+    def __init__(self, room: Room, name: str, *, primed: bool) -> None:
         self.name = name
+        self.lost = False
+        self._room = room
         self.exchange: IExchange | None = None
         self.finished = False
         self._primed = primed
@@ -67,18 +103,27 @@ class EventStream:
         number = self._next
         self._next += 1
         self._events.append((number, message))
+        before = self._bytes
         self._bytes += len(message)
         while len(self._events) > MOST_EVENTS or (self._bytes > MOST_BYTES and len(self._events) > 1):
             self._bytes -= len(self._events.popleft()[1])
+        self._room.take(self, self._bytes - before)
         if self.exchange is not None:
             self.exchange.notify(message, f"{self.name}.{number}")
 
     def finish(self, message: bytes = b"") -> None:
         """Send the last event, if there is one, and end the stream."""
+        self.finished = True
         if message:
             self.send(message)
-        self.finished = True
         self.leave()
+
+    def forget(self) -> None:
+        """Keep nothing of what was sent."""
+        self._room.give(self, self._bytes)
+        self._events.clear()
+        self._bytes = 0
+        self.lost = self.finished
 
     def leave(self) -> None:
         """End the connection, not the stream: whoever wants the rest comes back for it."""

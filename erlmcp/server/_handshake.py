@@ -192,7 +192,7 @@ class HandshakeEdge:
             self._subscriptions.add(session)
             session.listen(exchange)
             return
-        if place is None or known is None:
+        if place is None or known is None or known.lost:
             raise McpError(
                 errors.INVALID_REQUEST,
                 "Last-Event-ID names no stream of this session that is kept",

@@ -49,6 +49,7 @@ class Server:
         session_lifetime: seconds that a handshake session may live.
         session_idle: seconds that its streams are kept without a word from its client.
         sessions_per_hour: how many a principal, or an address that nobody knows more of, may open in an hour.
+        session_events: bytes of what was sent to sessions that are kept for clients that come back.
         answer_limit: seconds that a handshake client has to answer a question.
         wall_clock, seconds: seconds since the epoch, and a clock for durations.
     """
@@ -79,6 +80,7 @@ class Server:
         session_lifetime: float = 86_400.0,
         session_idle: float = 1_800.0,
         sessions_per_hour: int = 10_000,
+        session_events: int = 64 * 1024 * 1024,
         answer_limit: float = 600.0,
         wall_clock: Callable[[], float] = time.time,
         seconds: Callable[[], float] = time.perf_counter,
@@ -127,6 +129,7 @@ class Server:
             owner=owner,
             idle=session_idle,
             minted_per_hour=sessions_per_hour,
+            most_kept=session_events,
         )
         self.questions = LiveQuestions(owner, self._wheel, limit=answer_limit)
         self._handshake = HandshakeEdge(

@@ -6,7 +6,7 @@ from erlmcp.interfaces import Change, IExchange
 from erlmcp.jsonrpc import encode_notification
 from erlmcp.protocol import ClientCapabilities, Implementation, Revision, notifications
 from erlmcp.server._call import Call
-from erlmcp.server._events import EventStream
+from erlmcp.server._events import EventStream, Room
 from erlmcp.server._listener import Listener
 
 MOST_STREAMS = 64
@@ -40,6 +40,7 @@ class Session(Listener):
     __slots__ = (
         "_listening",
         "_owner",
+        "_room",
         "_tombstone",
         "calls",
         "capabilities",
@@ -62,6 +63,7 @@ class Session(Listener):
         capabilities: ClientCapabilities,
         client: Implementation | None,
         expires: float,
+        room: Room,
         wire: IExchange | None = None,
     ) -> None:
         super().__init__(LISTS)
@@ -76,6 +78,7 @@ class Session(Listener):
         self.calls: dict[int | str, Call] = {}
         self.used = 0.0
         self._owner = owner
+        self._room = room
         self._tombstone = f"ended/{number}"
         self._listening: list[EventStream] = []
 
@@ -99,7 +102,7 @@ class Session(Listener):
         while len(self.streams) >= MOST_STREAMS:
             over = next((one for one in self.streams.values() if one.finished), None)
             self._drop(over or next(iter(self.streams.values())))
-        stream = EventStream(f"{self._owner}-{mark}{token_hex(8)}", primed=self.revision.priming)
+        stream = EventStream(self._room, f"{self._owner}-{mark}{token_hex(8)}", primed=self.revision.priming)
         self.streams[stream.name] = stream
         return stream
 
@@ -126,6 +129,8 @@ class Session(Listener):
 
     def forget_streams(self) -> None:
         """Keep no stream for a client that does not come back."""
+        for stream in self.streams.values():
+            stream.forget()
         self.streams.clear()
         self._listening.clear()
 
@@ -165,3 +170,4 @@ class Session(Listener):
         if stream in self._listening:
             self._listening.remove(stream)
         stream.leave()
+        stream.forget()

@@ -21,6 +21,7 @@ from erlmcp.protocol import (
     errors,
     principal_binding,
 )
+from erlmcp.server._events import MOST_TOGETHER, Room
 from erlmcp.server._session import DEFAULT_LEVEL, Session
 from erlmcp.timing import Wheel
 
@@ -49,6 +50,7 @@ class Sessions:
         idle: seconds that streams of a session are kept without a message from its client.
         minted_per_hour: how many sessions a principal may open in an hour.
         most_alive: how many sessions may have streams or calls at once.
+        most_kept: how many bytes of events all streams may keep together, for clients that come back.
 
     Attributes:
         forgotten: what to call with each session that nothing is kept of any more.
@@ -66,6 +68,7 @@ class Sessions:
         idle: float = 1_800.0,
         minted_per_hour: int = 10_000,
         most_alive: int = 50_000,
+        most_kept: int = MOST_TOGETHER,
     ) -> None:
         self.owner = owner
         self._tokens = tokens
@@ -79,6 +82,7 @@ class Sessions:
         self._remembered: dict[bytes, tuple[Principal, Session]] = {}
         self._alive: dict[str, Session] = {}
         self._sweeping = False
+        self._room = Room(most_kept)
         self.forgotten: Callable[[Session], None] = lambda _session: None
 
     def __len__(self) -> int:
@@ -93,6 +97,7 @@ class Sessions:
             capabilities=greeting.capabilities,
             client=greeting.client,
             expires=float("inf"),
+            room=self._room,
             wire=wire,
         )
 
@@ -181,6 +186,7 @@ class Sessions:
 
     def forget(self, session: Session) -> None:
         """Keep nothing of it in this process."""
+        session.forget_streams()
         self._alive.pop(session.number, None)
         self.forgotten(session)
 
@@ -197,6 +203,7 @@ class Sessions:
             capabilities=token.capabilities,
             client=token.client,
             expires=token.expires,
+            room=self._room,
         )
         kept = self._engine.peek(f"session/{token.id}")
         if kept is not None:
@@ -215,7 +222,6 @@ class Sessions:
                 continue
             heard = any(stream.exchange is not None for stream in session.streams.values())
             if not (heard or session.calls) and now - session.used >= self._idle:
-                session.forget_streams()
                 self.forget(session)
         if self._alive:
             self._sweeping = True
