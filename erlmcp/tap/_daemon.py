@@ -90,8 +90,7 @@ class Daemon(MultiService):
             try:
                 self.parts.engine.start()
             except EngineFileError as error:
-                raise StartFailed(f"erlmcp cannot start:
-{error}") from error
+                raise StartFailed(f"erlmcp cannot start:\n{error}") from error
         self._begin()
 
     def stopService(self) -> Deferred[None]:
