@@ -159,7 +159,7 @@ class AnyValid(Handshake):
     """Every message that the revision's schema admits is taken for what it is."""
 
     def test_greetings(self) -> None:
-        @settings(max_examples=15, deadline=None, database=None)
+        @settings(max_examples=8, deadline=None, database=None)
         @given(published_schemas.values(self.revision, "InitializeRequest"))
         def check(message: Any) -> None:
             params = message["params"]
@@ -181,7 +181,7 @@ class AnyValid(Handshake):
         """Answered with a result of its method, or with an error that is about what it names."""
         names = [name for method, name in REQUESTS.items() if method != "initialize"]
 
-        @settings(max_examples=30, deadline=None, database=None)
+        @settings(max_examples=20, deadline=None, database=None)
         @given(st.sampled_from(names).flatmap(lambda name: published_schemas.values(self.revision, name)))
         def check(message: Any) -> None:
             self.client._ids += 1

@@ -9,7 +9,6 @@ from zope.interface import implementer
 from erlmcp.catalog import Catalog
 from erlmcp.interfaces import ANONYMOUS, IGate, Request
 from erlmcp.testing import permissive_gates
-from tests.interaction.clients import World
 from tests.interaction.handshake import ABLE, Handshake, each, known
 
 
@@ -39,7 +38,7 @@ class Waiting(Handshake):
         backends = (self.ornate.provider, self.stage.provider)
         self.slow = Slow()
         gates = msgspec.structs.replace(permissive_gates(Catalog(backends)), authenticate=self.slow)
-        self.world = World(*backends, gates=gates)
+        self.world = self.serve(*backends, gates=gates)
         self.client: Any = self.client_class(self.world)
         self.client.greet(self.revision, known(ABLE, self.revision))
         self.slow.waits = []

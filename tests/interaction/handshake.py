@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
+from erlmcp.catalog._watchers import Watchers
+from erlmcp.interfaces import IBackend
 from tests import published_schemas
 from tests.doubles import Stream
 from tests.http_wire import Answer, parse
@@ -265,6 +267,53 @@ class OldOverHttp(Speaks, OverHttp):
                 self._finish(sent)
 
 
+class OldOverSse(Speaks):
+    """A client of the transport of 2024-11-05: all that the server says comes on one stream, messages are posted."""
+
+    transport = "sse"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        fields = {"Accept": "text/event-stream", "Content-Type": None, "Content-Length": None}
+        self.stream = self._connection(request_bytes(b"", fields, method="GET", path="/sse"))
+        self._taken = 0
+        kind, self.endpoint = self._events()[0]
+        if kind != "endpoint":
+            raise AssertionError(f"the first event is no endpoint: {kind}")
+
+    def transmit(self, data: bytes, sent: Sent, fields: Mapping[str, str]) -> None:
+        posted = self._connection(request_bytes(data, fields, path=self.endpoint))
+        posted.take()
+        [answer] = parse(posted.taken)
+        if (answer.status, answer.body) != (202, b""):
+            raise AssertionError(f"not accepted: {answer}")
+        posted.protocol.readConnectionLost()
+
+    def pump(self) -> None:
+        for kind, data in self._events()[self._taken + 1 :]:
+            self._taken += 1
+            if kind != "message":
+                raise AssertionError(f"no message: {kind}")
+            self.check(json.loads(data))
+
+    def leave(self) -> None:
+        self.stream.protocol.readConnectionLost()
+        self.world.turn()
+
+    def _connection(self, data: bytes) -> Stream:
+        stream = Stream(self.world.reactor, self.world.factory("http").buildProtocol(None))
+        stream.receive(data)
+        self.world.turn()
+        return stream
+
+    def _events(self) -> list[tuple[str, str]]:
+        self.stream.take()
+        [answer] = parse(self.stream.taken)
+        blocks = [one for one in answer.body.decode().split("\n\n") if one and not one.startswith(":")]
+        parted = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+        return [(one["event"], one["data"]) for one in parted]
+
+
 def events_of(answer: Answer) -> list[tuple[str | None, int | None, Any]]:
     """The events of a stream: id, milliseconds of ``retry:``, and the message, None if it has no data."""
     found: list[tuple[str | None, int | None, Any]] = []
@@ -289,6 +338,35 @@ def messages(answer: Answer) -> list[Any]:
 
 
 OLD_TRANSPORTS: tuple[type[Speaks], ...] = (OldInMemory, OldOverLines, OldOverHttp)
+"""Those of every revision; 2024-11-05 has `OldOverSse` too."""
+
+
+class Backstage:
+    """The providers, from one test to the next: to make them takes longer than most tests do."""
+
+    kept: ClassVar[list[tuple[Stage, Ornate]]] = []
+    as_made: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def take(cls) -> tuple[Stage, Ornate]:
+        """A pair of providers that nobody watches and nothing has happened to."""
+        if cls.kept:
+            return cls.kept.pop()
+        stage, ornate = Stage(), Ornate()
+        cls.as_made = {"stage": stage.provider.definitions(), "ornate": ornate.provider.definitions()}
+        return stage, ornate
+
+    @classmethod
+    def put(cls, stage: Stage, ornate: Ornate) -> None:
+        """Keep them for the next test, unless this one has changed what they offer."""
+        for provider in (stage.provider, ornate.provider):
+            if provider.definitions() is not cls.as_made[provider.name]:
+                return
+            provider._watchers = Watchers()
+        stage.waits.clear()
+        stage.seen.clear()
+        stage.cancelled = 0
+        cls.kept.append((stage, ornate))
 
 
 class Handshake(Interaction):
@@ -300,10 +378,20 @@ class Handshake(Interaction):
 
     def setUp(self) -> None:
         published_schemas.need_schemas()
-        self.stage = Stage()
-        self.ornate = Ornate()
+        self.stage, self.ornate = Backstage.take()
         self.world = self.serve(self.ornate.provider, self.stage.provider, **SERVER)
         self.client = self.connect()
+
+    def tearDown(self) -> None:
+        super().tearDown()
+        Backstage.put(self.stage, self.ornate)
+        # The runner keeps each case: what it holds would make every collection of garbage longer.
+        for name in ("world", "client", "stage", "ornate"):
+            delattr(self, name)
+
+    def serve(self, *backends: IBackend, **options: Any) -> World:
+        """A server of these backends, which has the transport of 2024-11-05 too."""
+        return super().serve(*backends, **{"http": {"sse": "/sse"}, **options})
 
     def connect(self, world: World | None = None) -> Any:
         client: Any = super().connect(world)
@@ -339,6 +427,8 @@ def each(*transports: type[Speaks], revisions: tuple[str, ...] = REVISIONS) -> C
         pairs = [
             (transport, revision) for revision in revisions for transport in transports or OLD_TRANSPORTS
         ]
+        if not transports and REVISIONS[0] in revisions:
+            pairs.append((OldOverSse, REVISIONS[0]))
         case.client_class, case.revision = pairs[0]
         for transport, revision in pairs[1:]:
             name = f"{case.__name__}{transport.__name__.removeprefix('Old')}{revision.replace('-', '')}"
