@@ -114,7 +114,9 @@ class Abandoned(Case):
         house.clock.pump([30.0] * 70)
         self.assertEqual((len(house.server.sessions), len(house.server.subscriptions)), (0, 0))
         self.assertEqual(house.server.in_flight, 0)
-        streams = [one for one in gc.get_objects() if type(one) is EventStream]
+        gc.collect()
+        owner = house.server.sessions.owner
+        streams = [one for one in gc.get_objects() if type(one) is EventStream and one.name.startswith(owner)]
         self.assertEqual(streams, [])
 
 
