@@ -158,6 +158,13 @@ class Listening(Streams):
         self.change()
         self.assertEqual(sum(len(one.messages) for one in streams), 4)
 
+    def test_on_one_that_is_heard(self) -> None:
+        """Not on a newer one whose connection is lost, as long as another is there."""
+        older, newer = self.client.listen(), self.client.listen()
+        self.client.lose(newer)
+        self.change()
+        self.assertEqual(len(older.messages), 1)
+
     def test_what_came_meanwhile(self) -> None:
         """Kept for the client that comes back for it."""
         heard = self.client.listen()

@@ -93,17 +93,11 @@ class Opened(Case):
         self.assertEqual(statuses, [200, 200, 429, 200])
 
 
-def _streams() -> int:
-    """How many streams there are in this process, those that other tests have left behind included."""
-    return sum(type(one) is EventStream for one in gc.get_objects())
-
-
 class Abandoned(Case):
     """``python -m benchmarks.abandoned`` does it to a real daemon, and looks at its memory."""
 
     def test_nothing_is_kept(self) -> None:
         """Of sessions that only list and call at once; of those that listened or called, when they have been idle."""
-        before = _streams()
         house = Harness(self.backend, sessions_per_hour=100_000)
         self.house = house
         for turn in range(3_000):
