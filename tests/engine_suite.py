@@ -522,6 +522,8 @@ class EngineSuite:
         """A tombstone outlives what is under it, wherever the system's clock goes."""
         engine = self.world.engine
         self.settle(engine.put("k", b"", expires=self.world.wall() + 100, durable=True))
+        follower = Follower("")
+        follower.follow(engine)
         self.world.step(1000)
         self.world.wait(50)
         self.assertEqual(engine.peek("k").value, b"", "the time has not passed")
@@ -531,6 +533,8 @@ class EngineSuite:
         self.world.step(1000)
         self.world.wait(SWEEP)
         self.assertEqual(engine.peek("k"), None)
+        self.world.wait(2000)
+        self.assertEqual(follower.view, {}, "it is removed in the end")
 
     def test_leases_are_not_moved_by_a_set_clock(self) -> None:
         engine = self.world.engine

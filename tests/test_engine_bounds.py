@@ -98,6 +98,8 @@ class BucketTests(SynchronousTestCase):
         self.assertEqual(buckets.take("c", 1, 1, 1.0, 5, 1.5).granted, 1)
         self.assertEqual(len(buckets), 2)
         self.assertEqual(buckets.take("b", 1, 1, 1.0, 5, 1.5).granted, 1, "one that is in use is found")
+        buckets.give("b", 5, 1.0, 1.5)
+        self.assertEqual(len(buckets), 1, "nor does one that is filled up again")
 
     @settings(max_examples=100, deadline=None)
     @given(

@@ -148,7 +148,7 @@ class Writes:
         # What came for a key meanwhile is newer; the rest is tried again, before it.
         for write in batch.values():
             write.waiting = []
-        self._due = {**{key: write for key, write in batch.items() if key not in self._due}, **self._due}
+        self._due = {**batch, **self._due}
 
     def _end(self, result: Failure | None) -> None:
         if isinstance(result, Failure):
