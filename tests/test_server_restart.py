@@ -6,6 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from erlmcp.engine import Bounds, EmbeddedEngine
 from erlmcp.interfaces import Change, Outcome, Peer, Request
 from erlmcp.protocol import KeyRing
 from erlmcp.server._events import EventStream
@@ -118,6 +119,28 @@ class Abandoned(Case):
         owner = house.server.sessions.owner
         streams = [one for one in gc.get_objects() if type(one) is EventStream and one.name.startswith(owner)]
         self.assertEqual(streams, [])
+
+
+class Full(Case):
+    """An engine that has no room left: said as overload, and what was kept before still holds."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        clock = self.house.clock
+        engine = EmbeddedEngine(clock, wall=clock.seconds, steady=clock.seconds, bounds=Bounds(entries=1))
+        self.backend, self.house = self.start(engine)
+
+    def test_no_room(self) -> None:
+        first, second = self.session(), self.session()
+        ended, refused = MemoryExchange(first), MemoryExchange(second)
+        self.house.channel.deleted(ended)
+        self.house.channel.deleted(refused)
+        self.assertEqual((ended.status, refused.status), (204, 503))
+        self.assertEqual(self.call(first, "now").status, 404)
+        self.assertEqual(self.call(second, "now").status, 200)
+        level = self.house.legacy("logging/setLevel", {"level": "error"}, exchange=MemoryExchange(second))
+        self.assertIn("no room", level.error["message"])
+        self.assertEqual(self.house.initialize(exchange=MemoryExchange({})).status, 200)
 
 
 class Restarted(Case):

@@ -12,7 +12,7 @@ from secrets import token_hex
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from erlmcp.interfaces import ANONYMOUS, IEngine, IExchange, Principal
+from erlmcp.interfaces import ANONYMOUS, EngineFull, IEngine, IExchange, Principal
 from erlmcp.protocol import (
     Greeting,
     LostSession,
@@ -167,22 +167,35 @@ class Sessions:
             self.forget(session)
 
     async def store(self, session: Session) -> None:
-        """Let the log level and the subscriptions of a session outlive the process."""
+        """Let the log level and the subscriptions of a session outlive the process.
+
+        Raises:
+            McpError: there is no room to keep them.
+        """
         if session.wire is not None:
             return
         key = f"session/{session.number}"
         if session.log_level == DEFAULT_LEVEL and not session.uris:
             await self._engine.delete(key)
             return
-        value = msgspec.json.encode(Kept(session.log_level, sorted(session.uris)))
-        await self._engine.put(key, value, expires=session.expires, durable=True)
+        await self._put(key, msgspec.json.encode(Kept(session.log_level, sorted(session.uris))), session)
 
     async def end(self, session: Session) -> None:
-        """End a session for good, in every process and after every restart."""
+        """End a session for good, in every process and after every restart.
+
+        Raises:
+            McpError: there is no room to remember that it has ended.
+        """
+        await self._put(session.tombstone, b"", session)
         session.end()
         self.forget(session)
-        await self._engine.put(session.tombstone, b"", expires=session.expires, durable=True)
         await self._engine.delete(f"session/{session.number}")
+
+    async def _put(self, key: str, value: bytes, session: Session) -> None:
+        try:
+            await self._engine.put(key, value, expires=session.expires, durable=True)
+        except EngineFull:
+            raise errors.overloaded("there is no room to keep more of sessions; try again later") from None
 
     def forget(self, session: Session) -> None:
         """Keep nothing of it in this process."""
