@@ -354,6 +354,44 @@ class Asking(Case):
         self.assertEqual(exchange.error["code"], -32603)
 
 
+class Pinging(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        from erlmcp import Context, Provider
+
+        provider = Provider("p")
+
+        @provider.tool
+        async def check(ctx: Context) -> str:
+            await ctx.ping()
+            return "there"
+
+        self.house = Harness(provider, answer_limit=30)
+
+    def test_handshake(self) -> None:
+        """The client is asked on the stream of the call, and any result will do."""
+        for exchange in (self.on_stream("2024-11-05", {}), MemoryExchange(self.on_http(capabilities={}))):
+            self.tool("check", exchange)
+            [ping] = exchange.written
+            self.assertEqual(ping, {"jsonrpc": "2.0", "id": ping["id"], "method": "ping"})
+            self.respond(MemoryExchange(exchange.headers) if exchange.headers else exchange, ping, result={})
+            self.assertEqual(exchange.written[-1]["result"]["content"][0]["text"], "there")
+
+    def test_nobody_there(self) -> None:
+        exchange = self.on_stream()
+        self.tool("check", exchange)
+        self.house.clock.pump([1.0] * 32)
+        self.assertIn("error", exchange.written[-1])
+
+    def test_no_stream(self) -> None:
+        exchange = self.tool("check", MemoryExchange(self.on_http(), streaming=False))
+        self.assertIn("text/event-stream", exchange.error["message"])
+
+    def test_modern(self) -> None:
+        """Revision 2026-07-28 has no ping: the request is the sign of life."""
+        self.assertEqual(self.house.call("check").result["content"][0]["text"], "there")
+
+
 class Streams(Case):
     def resume(self, headers: dict[bytes, bytes], event: str) -> MemoryExchange:
         exchange = MemoryExchange({**headers, b"last-event-id": event.encode()})

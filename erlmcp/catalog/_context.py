@@ -231,6 +231,19 @@ class Context:
         answer = await self._one(Question.list_roots(), key)
         return [Root(root["uri"], root.get("name")) for root in answer.get("roots", ())]
 
+    async def ping(self) -> None:
+        """Make sure that the client is still there, before work that is worth it only if somebody waits.
+
+        In the handshake revisions it is asked and must answer (basic/utilities/ping). Revision 2026-07-28 has no ping:
+        there the request is the sign of life, and `cancelled` says when it has gone.
+
+        Raises:
+            erlmcp.protocol.McpError: it did not answer in time, or cannot be asked on this request.
+        """
+        conversation = self.request.conversation
+        if conversation is not None and conversation.pings:
+            await self._one(Question.ping(), None)
+
     async def ask(self, questions: Mapping[str, dict[str, Any]]) -> Questions:
         """Ask several things in one round: key -> request object, as `erlmcp.protocol.Question` builds them.
 
@@ -294,6 +307,7 @@ class ThreadContext(Context):
     sample = _refuse
     roots = _refuse
     ask = _refuse
+    ping = _refuse
 
 
 async def _asked(request: Request, questions: Questions) -> Questions:

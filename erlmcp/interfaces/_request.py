@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 from twisted.logger import Logger
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from erlmcp.interfaces._values import ANONYMOUS, Peer, Principal
 
@@ -14,6 +14,10 @@ log = Logger()
 
 class IConversation(Interface):
     """How the edge that a request came in by reaches its client while the request is under way."""
+
+    pings: bool = Attribute(
+        "whether the client can be asked whether it is there (`erlmcp.protocol.Question.ping`)"
+    )
 
     def ask(questions: dict[str, dict[str, Any]]) -> Awaitable[dict[str, dict[str, Any]]]:
         """Ask the client; gives its answers by key. Raises `erlmcp.protocol.McpError` if it cannot be asked."""

@@ -41,6 +41,11 @@ class Question:
         return {"method": "sampling/createMessage", "params": params}
 
     @staticmethod
+    def ping() -> dict[str, Any]:
+        """Ask whether the client is there; in the handshake revisions alone (basic/utilities/ping)."""
+        return {"method": "ping"}
+
+    @staticmethod
     def list_roots() -> dict[str, Any]:
         """Ask for the directories and files that the client lets the server work on."""
         return {"method": "roots/list"}

@@ -54,6 +54,11 @@ class Call:
         self._progress: float | None = None
 
     @property
+    def pings(self) -> bool:
+        """See `IConversation`: this era has no ping (2026-07-28, changelog)."""
+        return False
+
+    @property
     def survives(self) -> bool:
         """Whether the end of its connection leaves it running."""
         return False

@@ -61,10 +61,19 @@ class HandshakeCall(Call):
         """Whether the end of its connection leaves it running (2025-11-25, basic/transports: it is no cancellation)."""
         return self.on_http
 
+    @property
+    def pings(self) -> bool:
+        """See `IConversation`."""
+        return True
+
     def permit(self, question: dict[str, Any]) -> None:
         """Refuse a question that this client cannot be asked: its capabilities, its revision, no stream to ask on."""
-        super().permit(question)
-        if self.session is None or down_question(question, self.session.revision) is None:
+        if question["method"] == "ping":
+            askable = self.session is not None
+        else:
+            super().permit(question)
+            askable = self.session is not None and down_question(question, self.session.revision) is not None
+        if not askable:
             raise errors.invalid_request(
                 "this question cannot be asked in the client's revision of the protocol"
             )
