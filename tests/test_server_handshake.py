@@ -6,6 +6,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from erlmcp.engine import Bounds, EmbeddedEngine
 from erlmcp.interfaces import Change, Complete, NeedsInput, Outcome, Principal, Request
 from erlmcp.protocol import KeyRing, McpError, Question
 from erlmcp.testing import Harness, MemoryExchange
@@ -120,6 +121,16 @@ class Initialize(Case):
         self.assertEqual(exchange.status, 429)
         self.house.clock.advance(1800)
         self.on_http()
+
+    def test_too_many_callers(self) -> None:
+        """Where there is no room to count one caller more, that is said."""
+        clock = self.house.clock
+        engine = EmbeddedEngine(clock, wall=clock.seconds, steady=clock.seconds, bounds=Bounds(buckets=1))
+        self.house = Harness(self.backend, engine=engine)
+        self.on_http()
+        self.house.gates.authenticate.principal = Principal(id="another", kind="key")
+        exchange = self.house.initialize(exchange=MemoryExchange({}))
+        self.assertEqual((exchange.status, exchange.error["code"]), (503, -31002))
 
 
 class Both(Case):

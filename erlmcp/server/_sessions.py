@@ -111,13 +111,16 @@ class Sessions:
                 them cannot use up what all may open.
 
         Raises:
-            McpError: the principal has opened too many in this hour.
+            McpError: the principal has opened too many in this hour, or there is no room to count them.
         """
         binding = principal_binding(principal.kind, principal.id)
         caller = binding + b"\0" + host.encode() if principal.kind == ANONYMOUS.kind else binding
         whose = hashlib.sha256(caller).hexdigest()
         rate = self._minted_per_hour / _HOUR
-        granted = await self._engine.take(f"sessions/{whose}", 1, rate=rate, burst=self._minted_per_hour)
+        try:
+            granted = await self._engine.take(f"sessions/{whose}", 1, rate=rate, burst=self._minted_per_hour)
+        except EngineFull:
+            raise errors.overloaded("too many callers open sessions just now; try again later") from None
         if not granted.granted:
             raise errors.rate_limited(
                 f"{self._minted_per_hour} sessions were opened within the hour, which is the most for one caller",

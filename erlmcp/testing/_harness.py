@@ -62,9 +62,7 @@ class Harness:
         self.catalog = Catalog(backends)
         self.gates = gates or permissive_gates(self.catalog, self.clock)
         self.counters = Counted()
-        self.engine = engine or EmbeddedEngine(
-            self.clock, wall=self.clock.seconds, steady=self.clock.seconds
-        )
+        self.engine = engine or EmbeddedEngine(self.clock, wall=self.clock.seconds, steady=self.clock.seconds)
         self.server = Server(
             name="test",
             version="1.0",
@@ -125,9 +123,7 @@ class Harness:
         exchange: MemoryExchange,
         id: int | str | None = None,  # noqa: A002 - JSON-RPC's own name
     ) -> MemoryExchange:
-        """Send one handshake request, without an envelope; on an exchange that `initialize` has been sent on, or whose
-        headers name a session.
-        """
+        """Send one handshake request: on a stream that has sent `initialize`, or with headers that name a session."""
         if id is None:
             self._ids += 1
             id = self._ids  # noqa: A001
@@ -144,7 +140,7 @@ class Harness:
         *,
         exchange: MemoryExchange | None = None,
     ) -> MemoryExchange:
-        """Open a handshake session: on a stream, or on HTTP where the exchange has headers (its id is in the answer's)."""
+        """Open a handshake session: on a stream, or on HTTP, where the answer's headers have its id."""
         info = {"name": "test", "version": "1"}
         params = {"protocolVersion": version, "capabilities": capabilities or {}, "clientInfo": info}
         return self.legacy("initialize", params, exchange=exchange or MemoryExchange())
