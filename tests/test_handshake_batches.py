@@ -156,12 +156,14 @@ class Batches(Batching):
 class Resumed(Batching):
     def test_after_a_loss(self) -> None:
         """The answers of all parts can be fetched after the connection was lost."""
-        sent = self.batch(call(1, "wait"), call(2, "count", {"progressToken": "q"}), request(3, "ping"))
+        counting = [call(number, "count", {"progressToken": number}) for number in (2, 3)]
+        sent = self.batch(call(1, "wait"), counting[0], counting[1], request(4, "ping"))
         events = [name for name, _, _ in events_of(sent.http)]
-        self.assertEqual(len(events), 3)
+        self.assertEqual(len(events), 6)
+        self.assertEqual(len({name.rpartition(".")[0] for name in events}), 1, "they share one stream")
         self.client.lose(sent)
         self.stage.go_on("it")
-        again = self.client.listen(events[1])
+        again = self.client.listen(events[4])
         self.assertEqual(again.messages[0]["params"]["progress"], 3)
-        self.assertEqual(set(self.answers()), {1, 2, 3})
+        self.assertEqual(set(self.answers()), {1, 2, 3, 4})
         self.assertEqual(self.client._open, [])
