@@ -809,3 +809,70 @@ class ChunkedRefused(SynchronousTestCase):
         body = chunked(BODY, BODY, BODY)
         got = wire.send(post(body, length=False, transfer_encoding="chunked", method=b"PUT") + post())
         self.assertEqual([each.status for each in got], [405, 200])
+
+
+class Familiar(SynchronousTestCase):
+    """A second request with the same head, whole and alone, goes past the parser; nothing else differs."""
+
+    def setUp(self) -> None:
+        self.wire = Wire()
+        self.wire.send(post())
+        self.wire.channel.exchanges[0].reply(ANSWER)
+        self.wire.answers()
+        self.wire.transport.clear()
+
+    def again(self) -> Any:
+        self.wire.send(post())
+        return self.wire.channel.exchanges[-1]
+
+    def test_answered_at_once(self) -> None:
+        self.wire.channel.answer = echo
+        self.assertEqual([one.body for one in self.wire.send(post())], [BODY])
+        self.assertEqual(self.wire.connection.phase, Phase.IDLE)
+
+    def test_answered_later(self) -> None:
+        exchange = self.again()
+        self.assertEqual(self.wire.connection.phase, Phase.ANSWER)
+        self.wire.send(post())
+        self.assertEqual(len(self.wire.channel.messages), 2)
+        exchange.reply(ANSWER)
+        self.assertEqual(len(self.wire.channel.messages), 3)
+
+    def test_streamed(self) -> None:
+        def stream(message: bytes, exchange: Any) -> None:
+            exchange.notify(NOTE)
+
+        self.wire.channel.answer = stream
+        exchange = self.again()
+        self.assertEqual(self.wire.connection.phase, Phase.STREAM)
+        exchange.reply(ANSWER)
+        self.assertEqual(self.wire.connection.phase, Phase.IDLE)
+
+    def test_gone_meanwhile(self) -> None:
+        exchange = self.again()
+        self.wire.lose()
+        self.assertEqual(self.wire.channel.gone, [exchange])
+
+    def test_drained_meanwhile(self) -> None:
+        exchange = self.again()
+        self.wire.connection.drain()
+        exchange.reply(ANSWER)
+        self.assertIn(b"Connection: close", self.wire.transport.value())
+
+    def test_abandoned_at_once(self) -> None:
+        self.wire.channel.answer = lambda message, exchange: exchange.abandon()
+        self.again()
+        self.assertEqual(self.wire.connection.phase, Phase.CLOSING)
+
+    def test_more_while_it_is_handed_over(self) -> None:
+        """Bytes that come in the middle of handing over wait for their turn."""
+
+        def chatty(message: bytes, exchange: Any) -> None:
+            if len(self.wire.channel.messages) == 2:
+                self.wire.connection.dataReceived(post())
+            exchange.reply(ANSWER)
+
+        self.wire.channel.answer = chatty
+        self.again()
+        self.assertEqual(len(self.wire.channel.messages), 3)
+        self.assertEqual(self.wire.connection.phase, Phase.IDLE)

@@ -174,7 +174,7 @@ class Messages(SynchronousTestCase):
         client = Client()
         client.post()
         client.post()
-        self.assertEqual(len(client.wire.shared._familiar), 0)
+        self.assertEqual(len(client.wire.shared.familiar), 0)
 
 
 class Refused(SynchronousTestCase):

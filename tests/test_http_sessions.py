@@ -415,7 +415,7 @@ class Posted(SynchronousTestCase):
         self.assertIs(wire.channel.exchanges[0].headers, wire.channel.exchanges[1].headers)
         self.assertEqual(wire.channel.exchanges[1].headers[b"last-event-id"], b"7")
         self.assertEqual((len(wire.channel.open), len(wire.channel.ended)), (2, 1))
-        self.assertEqual(len(wire.shared._familiar), 2)
+        self.assertEqual(len(wire.shared.familiar), 2)
 
     def test_sessions_of_familiar_heads_are_apart(self) -> None:
         wire = Wire(lambda _, exchange: (setattr(exchange, "session", object()), exchange.reply(ANSWER)))

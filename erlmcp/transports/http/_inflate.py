@@ -2,6 +2,10 @@
 
 import zlib
 
+from erlmcp.transports.http._answers import Refusal
+from erlmcp.transports.http._exchange import Exchange
+from erlmcp.transports.http._head import too_large
+
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -36,3 +40,14 @@ def inflate(data: bytes, limit: int) -> bytes:
     if inflater.unused_data:
         raise NotGzipError("something follows the first gzip member")
     return content
+
+
+def inflate_body(exchange: Exchange, limit: int) -> Refusal | None:
+    """Inflate a request's body in its place; why it cannot be, if so."""
+    try:
+        exchange.body = inflate(exchange.body, limit)
+    except InflatedTooLargeError:
+        return too_large(limit)
+    except NotGzipError as error:
+        return Refusal(400, f"the body is not the gzip that Content-Encoding promises: {error}")
+    return None

@@ -4,7 +4,6 @@ Requests are answered one after the other, so answers cannot get out of order; w
 bounded buffer, and then in its own. The machine is drawn in ``docs/machines/http-connection.md``.
 """
 
-from enum import IntEnum
 from typing import Any, Final
 
 from twisted.internet.interfaces import (
@@ -22,9 +21,11 @@ from erlmcp.transports import peer_of, tune
 from erlmcp.transports.http._answers import CONTINUE, Refusal, Stamp
 from erlmcp.transports.http._direct import send_at_once, sends_at_once, waiting
 from erlmcp.transports.http._exchange import Exchange
-from erlmcp.transports.http._head import Purpose, too_large
-from erlmcp.transports.http._inflate import InflatedTooLargeError, NotGzipError, inflate
+from erlmcp.transports.http._familiar import Head
+from erlmcp.transports.http._head import Purpose
+from erlmcp.transports.http._inflate import inflate_body
 from erlmcp.transports.http._intake import SLICE, Intake
+from erlmcp.transports.http._phase import ANSWER, BODY, CLOSING, FRESH, GONE, HEAD, IDLE, STREAM, Phase
 from erlmcp.transports.http._shared import Shared
 
 _CUT: Final = 4
@@ -37,32 +38,8 @@ def _crowded(reason: str | None) -> Refusal:
     return Refusal(503, f"no more connections are taken: {reason}", b"Retry-After: 1\r\n", close=True)
 
 
+_MESSAGE: Final = Purpose.MESSAGE
 _TOO_SLOW: Final = Refusal(408, "the request took too long to arrive", close=True)
-
-
-class Phase(IntEnum):
-    """What a connection waits for."""
-
-    FRESH = 0
-    IDLE = 1
-    HEAD = 2
-    BODY = 3
-    ANSWER = 4
-    STREAM = 5
-    CLOSING = 6
-    GONE = 7
-
-
-# A member looked up in its class costs as much as a call, and a request looks at a handful.
-_FRESH: Phase = Phase.FRESH
-_IDLE: Phase = Phase.IDLE
-_HEAD: Phase = Phase.HEAD
-_BODY: Phase = Phase.BODY
-_ANSWER: Phase = Phase.ANSWER
-_STREAM: Phase = Phase.STREAM
-_CLOSING: Phase = Phase.CLOSING
-_GONE: Phase = Phase.GONE
-_MESSAGE: Purpose = Purpose.MESSAGE
 
 
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
@@ -104,7 +81,7 @@ class HttpConnection:
 
     def __init__(self, shared: Shared) -> None:
         self.transport: Any = None
-        self.phase = _FRESH
+        self.phase = FRESH
         self.closes = shared.draining
         self._shared = shared
         self._peer: Peer | None = None
@@ -155,7 +132,13 @@ class HttpConnection:
 
     def dataReceived(self, data: bytes) -> None:
         """Some bytes of some requests."""
-        if self.phase >= _CLOSING:
+        if self.phase == IDLE and self._intake is None and self._out is None and not self._paused:
+            head = self._shared.familiar.find(data)
+            whole = head is not None and head.size + head.length == len(data)
+            if head is not None and whole and self._recognized and self._peer is not None:
+                self._take_whole(head, data, self._peer)
+                return
+        if self.phase >= CLOSING:
             self._discard(len(data))
         elif self._current is not None or self._paused or self._out is not None:
             self._hold(data)
@@ -166,7 +149,7 @@ class HttpConnection:
         """The peer sends no more. Whoever goes away before the answer has cancelled (streamable-http, Cancellation)."""
         if self._current is not None:
             self.transport.abortConnection()
-        elif self.phase == _CLOSING:
+        elif self.phase == CLOSING:
             self.transport.loseConnection()
         else:
             self._close()
@@ -177,7 +160,7 @@ class HttpConnection:
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002 - how it ended changes nothing
         """The connection is gone, and with it whoever asked."""
         shared = self._shared
-        self.phase = _GONE
+        self.phase = GONE
         if self._entry is not None:
             self._entry.cancel()
         intake, self._intake = self._intake, None
@@ -209,13 +192,18 @@ class HttpConnection:
         self._unsent = 0
         # What was waited for could not come meanwhile.
         self._since = self._shared.seconds()
-        if self.phase == _CLOSING:
+        if self.phase == CLOSING:
             self._end()
         elif self._current is None and self._out is None:
             self._pump(b"")
 
     def stopProducing(self) -> None:
         """The transport takes no more: `connectionLost` says so too."""
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a request waits for its answer."""
+        return self._current is not None
 
     # What the exchange calls
 
@@ -238,7 +226,7 @@ class HttpConnection:
             self._write(data) if out is None else self._collect(out, data)
         if out is not None:
             return
-        if self._last or self.phase >= _CLOSING:
+        if self._last or self.phase >= CLOSING:
             self._close()
         else:
             self._pump(b"")
@@ -252,10 +240,10 @@ class HttpConnection:
             self.transport.abortConnection()
         else:
             self._write(data)
-            if self.phase == _STREAM:
+            if self.phase == STREAM:
                 self._since = self._shared.seconds()
             else:
-                self._enter(_STREAM, self._shared.wire.heartbeat)
+                self._enter(STREAM, self._shared.wire.heartbeat)
 
     # What the listener calls
 
@@ -263,7 +251,7 @@ class HttpConnection:
         """Answer what has begun, then close; now, if nothing has."""
         self.closes = True
         # In the middle of handing over, the phase is still the one before; that request closes when it is answered.
-        if self.phase <= _IDLE and self._out is None:
+        if self.phase <= IDLE and self._out is None:
             self._close()
 
     def abort(self) -> None:
@@ -295,7 +283,7 @@ class HttpConnection:
         self._out = None
         if out:
             self._write(b"".join(out) if len(out) > 1 else out[0])
-        if self._last or self.phase >= _CLOSING:
+        if self._last or self.phase >= CLOSING:
             self._close()
             return
         if fed < size:
@@ -305,10 +293,30 @@ class HttpConnection:
             self.transport.resumeProducing()
         self._rest(intake, fresh=intake.completed != before)
 
+    def _take_whole(self, head: Head, data: bytes, peer: Peer) -> None:
+        """One whole request with a familiar head, and nothing else there: as `_pump`, but without a parser."""
+        exchange = self._current = Exchange(head.headers)
+        exchange.attach(self, peer)
+        out: list[bytes] = []
+        self._out = out
+        self._shared.channel.received(data[head.size :], exchange)
+        self._out = None
+        if out:
+            self._write(b"".join(out) if len(out) > 1 else out[0])
+        if self._last or self.phase >= CLOSING:
+            self._close()
+        elif self._held:
+            self._pump(b"")
+        elif self._busy and exchange.begun:
+            self._enter(STREAM, self._shared.wire.heartbeat)
+        else:
+            self.phase = ANSWER if self._busy else IDLE
+            self._since = self._shared.seconds()
+
     def _hand_over(self, exchange: Exchange) -> None:
         refusal = exchange.refusal
         if refusal is None and exchange.inflates:
-            refusal = self._inflate(exchange)
+            refusal = inflate_body(exchange, self._shared.wire.message)
         if refusal is not None:
             self._lingers = refusal.close
             exchange.refuse(self, refusal)
@@ -339,16 +347,6 @@ class HttpConnection:
         self._peer = peer
         return None
 
-    def _inflate(self, exchange: Exchange) -> Refusal | None:
-        limit = self._shared.wire.message
-        try:
-            exchange.body = inflate(exchange.body, limit)
-        except InflatedTooLargeError:
-            return too_large(limit)
-        except NotGzipError as error:
-            return Refusal(400, f"the body is not the gzip that Content-Encoding promises: {error}")
-        return None
-
     def _rest(self, intake: Intake, *, fresh: bool) -> None:
         """Nothing can be done for now: say what is waited for, and how long."""
         wire = self._shared.wire
@@ -357,22 +355,22 @@ class HttpConnection:
             if intake.wants_continue:
                 intake.wants_continue = False
                 self._write(CONTINUE)
-            phase = _BODY if intake.in_body else _HEAD
+            phase = BODY if intake.in_body else HEAD
             if fresh or phase != self.phase:
                 self._enter(phase, wire.slow)
             return
         if exchange is not None and exchange.begun:
-            self._enter(_STREAM, wire.heartbeat)
+            self._enter(STREAM, wire.heartbeat)
         elif exchange is not None or intake.queue or self._held:
-            self.phase = _ANSWER
+            self.phase = ANSWER
             self._since = self._shared.seconds()
-        elif fresh or self.phase > _IDLE:
-            self.phase = _IDLE
+        elif fresh or self.phase > IDLE:
+            self.phase = IDLE
             self._since = self._shared.seconds()
         if not (intake.begun or intake.stopped or intake.queue):
             self._intake = None
             self._shared.take_back(intake)
-        if self.closes and self.phase <= _IDLE:
+        if self.closes and self.phase <= IDLE:
             self._close()
 
     # Bytes that wait, in and out
@@ -431,11 +429,11 @@ class HttpConnection:
         limit = limits[self.phase]
         if waited < limit:
             self._wake_in(limit - waited)
-        elif self.phase == _CLOSING:
+        elif self.phase == CLOSING:
             self.transport.abortConnection()
-        elif self.phase <= _IDLE:
+        elif self.phase <= IDLE:
             self._close()
-        elif self.phase <= _BODY:
+        elif self.phase <= BODY:
             self._lingers = True
             Exchange(None).refuse(self, _TOO_SLOW)
         else:
@@ -469,13 +467,13 @@ class HttpConnection:
 
     def _close(self) -> None:
         """Close once all is written that was answered."""
-        if self.phase >= _CLOSING:
+        if self.phase >= CLOSING:
             return
         intake, self._intake = self._intake, None
         if intake is not None:
             intake.discard()
         self._held = b""
-        self._enter(_CLOSING, self._shared.wire.slow)
+        self._enter(CLOSING, self._shared.wire.slow)
         if not self._reading:
             self._reading = True
             self.transport.resumeProducing()

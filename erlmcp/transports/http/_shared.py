@@ -43,16 +43,17 @@ class Shared:
     Attributes:
         connections: those that are there, in order of arrival.
         draining: whether no more requests are wanted.
+        familiar: heads that were taken before.
         old: the streams of revision 2024-11-05.
     """
 
     __slots__ = (
-        "_familiar",
         "_spare",
         "_waiting",
         "channel",
         "connections",
         "draining",
+        "familiar",
         "limits",
         "name",
         "old",
@@ -85,7 +86,7 @@ class Shared:
         self.connections: dict[Connection, None] = {}
         self.draining = False
         self.old = OldStreams(channel, limits.wire.in_flight, rules.old_messages)
-        self._familiar = FamiliarHeads()
+        self.familiar = FamiliarHeads()
         self._spare: list[Intake] = []
         self._waiting: list[Deferred[None]] = []
 
@@ -105,7 +106,7 @@ class Shared:
 
     def lend(self) -> Intake:
         """An intake for a connection on which something arrives."""
-        return self._spare.pop() if self._spare else Intake(self.rules, self.wire, self._familiar)
+        return self._spare.pop() if self._spare else Intake(self.rules, self.wire, self.familiar)
 
     def take_back(self, intake: Intake) -> None:
         """An intake that is between two requests."""
