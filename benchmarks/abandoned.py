@@ -6,6 +6,7 @@ rounds: those that only list and call, and those whose GET stream is cut as well
 
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks import web
@@ -13,6 +14,8 @@ from benchmarks.environments import cache_folder
 from benchmarks.processes import Server, free_port
 from benchmarks.servers import PROVIDER, TWISTD, Fleet
 
+IDLE = 30
+"""Seconds after which the daemon forgets the streams of a silent client."""
 LIST = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
 
 
@@ -24,7 +27,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="erlmcp-abandoned-") as folder:
         settings = Path(folder) / "erlmcp.toml"
         settings.write_text(
-            f'[server]\nstate = "{folder}/state"\n[limits]\nsessions = {number * 10}\n'
+            f'[server]\nstate = "{folder}/state"\n[limits]\nsessions = {number * 10}\nsession_idle = {IDLE}\n'
             f'[[provider]]\nuse = "{PROVIDER}"\n'
             f'[[listen]]\ntransport = "http"\nendpoint = "tcp:{port}:interface=127.0.0.1"\n'
         )
@@ -51,6 +54,8 @@ def main() -> int:
                     flush=True,
                 )
                 before = now
+            time.sleep(3 * IDLE)
+            print(f"{daemon.resident_kib() / 1024:>8.1f} MB once they are forgotten")
     return 0
 
 

@@ -78,11 +78,13 @@ class Limits(ListenerLimits, frozen=True, kw_only=True):
         concurrency: requests at work at once in the process.
         timeout: seconds for a request whose tool, resource or prompt has no timeout of its own.
         sessions: handshake sessions that one caller may open over HTTP in an hour.
+        session_idle: seconds that what can be resumed of such a session is kept without a word from its client.
     """
 
     concurrency: Count = 10_000
     timeout: Seconds = 60.0
     sessions: Count = 10_000
+    session_idle: Seconds = 1_800.0
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -161,7 +161,7 @@ class Sessions:
         self._alive[session.number] = session
         if not self._sweeping:
             self._sweeping = True
-            self._wheel.after(_SWEEP, self._sweep)
+            self._wheel.after(min(_SWEEP, self._idle), self._sweep)
         return True
 
     def let_go(self, session: Session) -> None:
@@ -241,4 +241,4 @@ class Sessions:
                 self.forget(session)
         if self._alive:
             self._sweeping = True
-            self._wheel.after(_SWEEP, self._sweep)
+            self._wheel.after(min(_SWEEP, self._idle), self._sweep)

@@ -132,6 +132,7 @@ def assemble(
         limits=message_limits(settings.limits),
         page_size=settings.server.page_size,
         sessions_per_hour=settings.limits.sessions,
+        session_idle=settings.limits.session_idle,
     )
     maker = FrontendMaker(settings, reactor, counters)
     made = [maker.frontend(one, server, transports[one.transport]) for one in settings.listen]
