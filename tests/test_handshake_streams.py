@@ -91,11 +91,11 @@ class Resumption(Streams):
         self.assertEqual((len(first.messages), len(second.messages)), (0, 2))
 
     def test_of_nobody_elses(self) -> None:
-        """An event of another session, another stream's number, or nonsense: 404."""
+        """An event of another session, another stream's number, or nonsense: 400, since the session is there."""
         other = self.connect()
         theirs = self.ids(other.tool("count", meta={"progressToken": 1}))[0]
         for name in (theirs, "x", "1", "x.1", "a-b.1", theirs + "0" * 20, "é"):
-            self.assertEqual(self.client.listen(name).http.status, 404, name)
+            self.assertEqual(self.client.listen(name).http.status, 400, name)
 
     def test_the_replay_is_bounded(self) -> None:
         sent = self.client.tool("flood", {"times": 2000}, meta={"progressToken": 1})

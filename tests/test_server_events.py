@@ -89,7 +89,7 @@ class ServerTests(SynchronousTestCase):
     def test_forgotten_answers(self) -> None:
         """The latest answers can be had again; of one that has been forgotten it is said that it is gone."""
         calls = [self.tell() for _ in range(30)]
-        self.assertEqual(self.resume(calls[0].events[0]).status, 404)
+        self.assertEqual(self.resume(calls[0].events[0]).status, 400)
         again = self.resume(calls[-1].events[0])
         self.assertEqual(again.written[-1]["id"], calls[-1].written[-1]["id"])
 

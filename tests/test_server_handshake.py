@@ -464,8 +464,8 @@ class Streams(Case):
         headers = self.on_http()
         call = self.tool("noisy", MemoryExchange(headers), {"progressToken": 1})
         for event in ("", "x", "x.1", "x.y", call.events[0] + "0" * 20):
-            self.assertEqual(self.resume(headers, event).status, 404, event)
-        self.assertEqual(self.resume(self.on_http(), call.events[0]).status, 404)
+            self.assertEqual(self.resume(headers, event).status, 400, event)
+        self.assertEqual(self.resume(self.on_http(), call.events[0]).status, 400)
 
     def test_forgotten_when_idle(self) -> None:
         headers = self.on_http()
@@ -473,7 +473,7 @@ class Streams(Case):
         self.assertEqual(len(self.house.server.sessions), 1)
         self.house.clock.pump([30.0] * 70)
         self.assertEqual(len(self.house.server.sessions), 0)
-        self.assertEqual(self.resume(headers, call.events[0]).status, 404)
+        self.assertEqual(self.resume(headers, call.events[0]).status, 400)
         self.assertEqual(self.post(headers, "ping").status, 200)
 
     def test_cancelled_on_http(self) -> None:

@@ -175,7 +175,7 @@ class Restarted(Case):
         headers = self.session()
         call = self.call(headers, "slow", 1)
         self.restart()
-        self.assertEqual(self.listen(headers, call.events[0]).status, 404)
+        self.assertEqual(self.listen(headers, call.events[0]).status, 400)
         self.assertEqual(self.call(headers, "now").status, 200)
 
     def test_idle(self) -> None:

@@ -179,7 +179,7 @@ class HandshakeEdge:
         """A GET: a stream for what belongs to no call, or the rest of one that was left or lost.
 
         Raises:
-            McpError: as `session_of`; too many are open; or the event named is none that is kept (HTTP 404).
+            McpError: as `session_of`; too many are open; or the event named is none that is kept (HTTP 400).
         """
         session = cast("Session", self.session_of(exchange, principal))
         exchange.session = session
@@ -196,7 +196,8 @@ class HandshakeEdge:
             raise McpError(
                 errors.INVALID_REQUEST,
                 "Last-Event-ID names no stream of this session that is kept",
-                status=404,
+                # Not 404, which would tell the client that its session is lost (2025-11-25, Session Management).
+                status=400,
             )
         known.resume(exchange, place[1])
 
