@@ -124,7 +124,7 @@ EXPECTED = {
     "session on GET": "404 -32600",
     "session on DELETE": "404 -32600",
     "session of a response": "404 -32600",
-    "event": "404 -32600",
+    "event": "400 -32600",
     "cursor": "200 -32602",
     "cursor of a session": "200 -32602",
     "requestState": "200 -32602",
