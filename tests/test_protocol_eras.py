@@ -20,7 +20,6 @@ from erlmcp.protocol import (
     has_envelope,
     read_meta,
     refuse_array,
-    refuse_handshake,
 )
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
@@ -198,20 +197,3 @@ class ModernChecks(SynchronousTestCase):
             self.assertIn("params.name", error.message)
         self.assertIsNone(check_params(METHODS["tools/call"], params_of(name="a")))
         self.assertIsNone(check_params(METHODS["tools/list"], UNSET))
-
-
-class HandshakeRefusal(SynchronousTestCase):
-    def test_b_initialize_is_told_the_versions(self):
-        error = refuse_handshake("initialize", "2025-11-25", NO_META)
-        self.assertEqual((error.code, error.http_status()), (-32022, 400))
-        self.assertEqual(error.data, {"supported": ["2026-07-28"], "requested": "2025-11-25"})
-        self.assertIn("2026-07-28", error.message)
-
-    def test_b_initialize_without_a_version(self):
-        self.assertEqual(refuse_handshake("initialize", None, NO_META).data["requested"], "")
-
-    def test_h_the_rest_is_told_the_missing_keys(self):
-        error = refuse_handshake("tools/list", None, NO_META)
-        self.assertEqual((error.code, error.http_status()), (-32602, 400))
-        self.assertIn(VERSION, error.message)
-        self.assertIn(CAPABILITIES, error.message)

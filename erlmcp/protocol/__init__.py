@@ -29,7 +29,6 @@ from erlmcp.protocol._eras import (
     has_envelope,
     missing_envelope,
     refuse_array,
-    refuse_handshake,
 )
 from erlmcp.protocol._errors import McpError, http_status
 from erlmcp.protocol._greetings import (
@@ -142,7 +141,6 @@ __all__ = [
     "read_meta",
     "read_response",
     "refuse_array",
-    "refuse_handshake",
     "reserved_meta_key",
     "server_info_meta",
     "valid_meta_key",

@@ -11,7 +11,6 @@ from typing import Final
 from msgspec import UNSET, Struct, UnsetType
 
 from erlmcp.protocol._errors import (
-    UNSUPPORTED_VERSION,
     McpError,
     invalid_params,
     invalid_request,
@@ -40,7 +39,7 @@ class Decision(Enum):
     MODERN = "modern"
     """Go on with `check_modern`."""
     HANDSHAKE = "handshake"
-    """Hand it to the handshake edge; where there is none, `refuse_handshake`."""
+    """Hand it to the handshake edge."""
     CANCEL = "cancel"
     """Cancel the request in flight that ``params.requestId`` names."""
     IGNORE = "ignore"
@@ -253,27 +252,6 @@ def check_modern(
     if known is None:
         return method_not_found(method)
     return known
-
-
-def refuse_handshake(method: str, requested: str | None, meta: Meta) -> McpError:
-    """What a modern-only server answers to a handshake request.
-
-    ``initialize`` gets -32022 with the versions spoken here in text and data (basic/versioning: "SHOULD name
-    the protocol versions"); anything else the -32602 that names the missing `_meta` fields.
-
-    Args:
-        method: the message's method.
-        requested: ``params.protocolVersion`` of an ``initialize``.
-        meta: the message's `_meta`.
-    """
-    if method != "initialize":
-        return missing_envelope(meta)
-    return McpError(
-        UNSUPPORTED_VERSION,
-        f"This server speaks MCP {', '.join(MODERN_VERSIONS)}, which has no initialize: "
-        "send each request with its protocol version in _meta",
-        {"supported": list(MODERN_VERSIONS), "requested": requested or ""},
-    )
 
 
 def _names_handshake(version_header: bytes) -> bool:

@@ -16,12 +16,13 @@ from erlmcp.jsonrpc import Codec, MalformedMessage, Message
 from erlmcp.protocol import (
     Decision,
     McpError,
+    Meta,
     Params,
+    check_batch,
     classify_notification,
     classify_request,
     classify_response,
     errors,
-    has_envelope,
     read_meta,
     refuse_array,
 )
@@ -153,10 +154,10 @@ class Channel:
                 parts = self._codec.decode_batch(message)
             except MalformedMessage as bad:
                 raise McpError(bad.code, bad.message, bad.data, status=400) from None
-            if any(isinstance(part, Message) and _stands_alone(part) for part in parts):
-                raise errors.invalid_request(
-                    "initialize and requests with an envelope may not be part of a batch"
-                )
+            calls = [_method_and_meta(part) for part in parts if isinstance(part, Message)]
+            problem = check_batch(session.revision, calls)
+            if problem is not None:
+                raise problem
             exchange.session = session
             batch = BatchExchange(exchange, len(parts))
             for part in parts:
@@ -322,10 +323,10 @@ class Channel:
         self._modern.refuse(exchange, id, error)
 
 
-def _stands_alone(message: Message[Params]) -> bool:
-    """What rule f allows in no batch."""
-    meta = read_meta(UNSET if message.params is UNSET else message.params.meta)
-    return message.method == "initialize" or has_envelope(meta)
+def _method_and_meta(message: Message[Params]) -> tuple[str, Meta]:
+    params = message.params
+    meta = read_meta(UNSET if params is UNSET else params.meta)
+    return "" if message.method is UNSET else message.method, meta
 
 
 def _refused_later(failure: Failure, failed: Callable[[BaseException], None]) -> None:
