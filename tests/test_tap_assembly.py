@@ -11,10 +11,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from erlmcp import Provider, config, tap
 from erlmcp.config import ConfigurationError, ListenerLimits, Settings
-from erlmcp.interfaces import Peer
+from erlmcp.interfaces import IMiddleware, Peer
+from erlmcp.testing import MemoryExchange
 
 one = Provider("one")
 two = Provider("two")
@@ -75,6 +77,51 @@ class AssemblyTestCase(SynchronousTestCase):
     def problems(self, settings: Settings, environ: Mapping[str, str] | None = None) -> list[str]:
         error = self.assertRaises(ConfigurationError, self.assemble, settings, environ)
         return [f"{problem.line} {problem.key}: {problem.wrong}" for problem in error.problems]
+
+
+@implementer(IMiddleware)
+class Marking:
+    """Adds its name to each answer."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def wrap(self, request: Any, call_next: Any) -> Any:
+        outcome = await call_next(request)
+        outcome.fields["content"][0]["text"] += f" {self.name}"
+        return outcome
+
+
+class MiddlewareTests(AssemblyTestCase):
+    """``[server] middleware``."""
+
+    def configured(self, names: str) -> Settings:
+        plugins = {"inner": Marking("inner"), "outer": Marking("outer")}
+        self.patch(config, "found", lambda interface: plugins if interface is IMiddleware else {})
+        [use] = uses("one")
+        return self.settings(
+            f'[server]\nmiddleware = {names}\n[[provider]]\nuse = "{use}"\n[[listen]]\ntransport = "fake"\n'
+        )
+
+    def test_configured_order(self) -> None:
+        """A request goes through the plugins that are named, the first outermost."""
+        channel = self.assemble(self.configured('["outer", "inner"]')).server.channel()
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+        params = {"name": "echo", "arguments": {"text": "hi"}, "_meta": meta}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        exchange = MemoryExchange()
+        channel.received(msgspec.json.encode(message), exchange)
+        self.assertEqual(exchange.result["content"][0]["text"], "hi inner outer")
+
+    def test_unknown(self) -> None:
+        """A name that no plugin has is an error."""
+        self.assertEqual(
+            self.problems(self.configured('["outer", "oter"]')),
+            ["2 server.middleware: no middleware plugin is named 'oter'"],
+        )
 
 
 class AssembleTests(AssemblyTestCase):

@@ -71,7 +71,8 @@ def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
 
 def _used_later(table: Mapping[str, Any]) -> list[Path]:
     """The keys whose values can turn out to be wrong only when they are used."""
-    paths: list[Path] = [("server", "state"), ("server", "keys"), ("telemetry", "endpoint")]
+    paths: list[Path] = [("server", key) for key in ("state", "keys", "middleware")]
+    paths.append(("telemetry", "endpoint"))
     paths += [("provider", index, "use") for index in range(len(table.get("provider", ())))]
     for index in range(len(table.get("listen", ()))):
         paths += [("listen", index), ("listen", index, "endpoint")]

@@ -25,6 +25,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         keys: sealing keys, newest first.
         drain: seconds that calls in flight get when the daemon ends.
         page_size: entries on one page of a list.
+        middleware: plugins around the dispatch of each request, by name, the first outermost.
     """
 
     name: Text = "erlmcp"
@@ -35,6 +36,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     keys: Secret | None = None
     drain: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     page_size: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    middleware: tuple[Text, ...] = ()
 
 
 class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from erlmcp.governor import (
     LimitsGate,
     RateGate,
 )
+from erlmcp.interfaces import IMiddleware
 from erlmcp.protocol import KeyRing
 from erlmcp.receipts import Unrecorded
 from erlmcp.server import Gates, Server
@@ -108,6 +109,7 @@ def assemble(
     )
     counters.gauge("erlmcp_requests_in_flight", (), lambda: admit.under_way)
     engine = _engine(settings, environ if keep_state else None, reactor, counters, problems)
+    middleware = _middleware(settings, problems)
     sizes = {one.name: one.limits.message for one in settings.listen}
     server = Server(
         name=settings.server.name,
@@ -129,6 +131,7 @@ def assemble(
         key_ring=ring,
         engine=engine,
         clock=reactor,
+        middleware=middleware,
         limits=message_limits(settings.limits),
         page_size=settings.server.page_size,
         sessions_per_hour=settings.limits.sessions,
@@ -161,6 +164,18 @@ def _catalog(settings: Settings, backends: Sequence[Any], reactor: Any, problems
         except (NameCollision, RuntimeError) as error:
             problems.append(settings.problem(f"{one.key}.use", str(error)))
     return catalog
+
+
+def _middleware(settings: Settings, problems: list[Problem]) -> list[Any]:
+    names = settings.server.middleware
+    plugins = config.found(IMiddleware) if names else {}
+    for name in names:
+        if name not in plugins:
+            there = f"those found are {', '.join(sorted(plugins))}" if plugins else "none was found"
+            problems.append(
+                settings.problem("server.middleware", f"no middleware plugin is named {name!r}", there)
+            )
+    return [plugins[name] for name in names if name in plugins]
 
 
 def _engine(
