@@ -1,0 +1,1 @@
+"""An MCP client for Twisted: any server, either era, over any transport."""

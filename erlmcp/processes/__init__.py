@@ -1,0 +1,1 @@
+"""Child processes: launched, confined, and ended with all that they started."""
