@@ -1,0 +1,112 @@
+"""Where the exchanges of one wire over HTTP go, what authorizes them, and how much of an answer is taken."""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from erlmcp.web import Pool, split_url
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names in lower case."""
+
+
+class Authorizes(Protocol):
+    """What puts authorization on the requests to one server: `erlmcp.client.oauth.Authorization` is one."""
+
+    def ready(self, method: str, url: str) -> Headers | None:
+        """The headers for a request, if they are at hand; None where the coroutine has to be asked."""
+
+    def headers(self, method: str, url: str) -> Awaitable[Headers]:
+        """The headers for a request, authorization fetched or refreshed before if it must be."""
+
+    def challenged(self, status: int, headers: Headers, method: str, url: str) -> Awaitable[bool]:
+        """Whether a request that was answered 401 or 403 is worth sending again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """What one wire over HTTP takes, and how long it tries.
+
+    Attributes:
+        message: bytes of one JSON document or of one event, as the server sends it.
+        exchanges: messages under way at once.
+        challenges: how often one message is sent again after a 401 or 403.
+        redirects: how many redirects (307, 308, same origin) one message follows.
+        resumptions: how often in a row a lost stream is taken up again without getting on.
+        linger: seconds that a stream may stay open after the answer that should have ended it.
+        opening: seconds that the 2024-11-05 stream may take to say where messages go.
+        hold: seconds, at most, that messages wait until the server has taken ``notifications/initialized``.
+        farewell: seconds that the deletion of a session may take.
+        longest_pause: seconds, at most, between attempts to take up a stream where the server does not say.
+    """
+
+    message: int = 4 * 1024 * 1024
+    exchanges: int = 10_000
+    challenges: int = 3
+    redirects: int = 3
+    resumptions: int = 5
+    linger: float = 5.0
+    opening: float = 10.0
+    hold: float = 10.0
+    farewell: float = 5.0
+    longest_pause: float = 60.0
+
+
+class Site:
+    """One URL, and the means to reach it.
+
+    Attributes:
+        peer: the URL without its query, as errors name it.
+
+    Raises:
+        ValueError: the URL is none that HTTP can be spoken to.
+    """
+
+    __slots__ = ("authorization", "clock", "headers", "limits", "origin", "peer", "pool", "target", "url")
+
+    def __init__(
+        self,
+        pool: Pool,
+        clock: IReactorTime,
+        url: str,
+        *,
+        authorization: Authorizes | None = None,
+        headers: Headers = (),
+        limits: HttpLimits | None = None,
+    ) -> None:
+        self.origin, self.target = split_url(url)
+        self.pool = pool
+        self.clock = clock
+        self.url = url.partition("#")[0]
+        self.peer = self.url.partition("?")[0]
+        self.authorization = authorization
+        self.headers = tuple(headers)
+        self.limits = limits or HttpLimits()
+
+    def elsewhere(self, url: str) -> "Site":
+        """The same means towards another URL."""
+        return Site(
+            self.pool,
+            self.clock,
+            url,
+            authorization=self.authorization,
+            headers=self.headers,
+            limits=self.limits,
+        )
+
+
+def pause_before(attempt: int, longest: float, luck: float) -> float:
+    """Seconds to wait before one more attempt to reach a server that said nothing about it.
+
+    They double from one second on, up to `longest`, of which between half and all is waited: clients that
+    lost a server at once do not come back at once.
+
+    Args:
+        attempt: how many there have been, this one included.
+        longest: seconds that the pause does not exceed.
+        luck: a random number from 0 to 1.
+    """
+    whole: float = min(longest, 2.0 ** min(attempt - 1, 30))
+    return whole * (0.5 + luck / 2)
