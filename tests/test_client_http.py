@@ -337,7 +337,7 @@ class Authorized(Wired):
         self.pool.last.answer(200, RESULT)
         self.assertEqual([], self.inbox.failures)
         self.assertEqual([401, 403], [status for status, *_ in self.permits.challenges])
-        status, headers, method, url = self.permits.challenges[0]
+        _, headers, method, url = self.permits.challenges[0]
         self.assertEqual(
             (b"Bearer", "POST", "https://mcp.example/mcp?x=1"), (headers[b"www-authenticate"], method, url)
         )
