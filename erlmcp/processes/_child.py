@@ -12,29 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from erlmcp.processes._command import Command, inherited_environment
 from erlmcp.processes._exit import Exit
 from erlmcp.processes._input import Input
 from erlmcp.processes._lifecycle import Effect, State, step
 from erlmcp.processes._lifecycle import Input as Happened
+from erlmcp.processes._pipes import STDERR, STDIN, STDOUT, Pipes
 from erlmcp.processes._words import Words
 
 log = Logger()
 
 LAUNCHER: Final = str(Path(__file__).with_name("launcher.py"))
-STDIN, STDOUT, STDERR, ORDERS, REPORTS = range(5)
-PIPES: Final = {STDIN: "w", STDOUT: "r", STDERR: "r", ORDERS: "w", REPORTS: "r"}
-DRAIN: Final = 256
-"""Reads of a pipe (of 8 KiB each) that a child's end may cause: pipes hold at most 1 MiB."""
-REPORT: Final = 256
-"""Bytes of the launcher's reports that are held until a line of them is complete."""
 
 
 class LaunchError(Exception):
@@ -91,7 +83,7 @@ class Receiver(Protocol):
         """The child has read all that it had to be waited for (`Child.unsent` is zero again)."""
 
     def closed(self, what: str) -> None:
-        """The child has closed its standard ``input`` or ``output``, as named; it may live on. Not called after `ended`."""
+        """The child has closed its standard ``input`` or ``output``, as named; it may live on. Comes before `ended`."""
 
     def ended(self, exit: Exit) -> None:  # noqa: A002 - what it is called everywhere
         """The command has ended, and all that it wrote has been received. What it started is being ended."""
@@ -136,7 +128,7 @@ class Child:
         self._grace = grace or Grace()
         self._words = Words(reactor.seconds, report or self._log)
         self._input = Input(self._limits.input, receiver.drained)
-        self._pipes = _Pipes(self)
+        self._pipes = Pipes(self)
         self._timer: IDelayedCall | None = None
         self._started: Deferred[None] | None = None
         self._ends: list[Deferred[Exit]] = []
@@ -173,7 +165,7 @@ class Child:
         """
         if self.state is not State.NEW:
             raise RuntimeError(f"{self.name} was started before: a child is used once")
-        self._started = started = Deferred()
+        self._started = started = Deferred[None]()
         self._happens(Happened.LAUNCH)
         return started
 
@@ -197,11 +189,11 @@ class Child:
         """End it in steps: its input is closed, then SIGTERM, then SIGKILL, to all that it has started too.
 
         Fires once nothing of it is left, and all of it is reaped. It may be called at any time, and again: a shorter
-        grace than that under way counts. A child that was never started, or did not start, gives an `Exit` without code.
+        grace than that under way counts. A child that did not start gives an `Exit` without a code.
         """
         if self.state is State.GONE:
             return succeed(self._exit or Exit(None))
-        ended: Deferred[Exit] = Deferred()
+        ended = Deferred[Exit]()
         self._ends.append(ended)
         if grace is not None:
             self._grace = grace
@@ -346,113 +338,3 @@ def _kill_group(pid: int) -> None:
     except OSError:
         # It has ended already.
         return
-
-
-class _Pipes(ProcessProtocol):
-    """The launcher as Twisted sees it: five pipes, and an end."""
-
-    def __init__(self, child: Child) -> None:
-        self._child = child
-        self._reactor: Any = None
-        self._reports = b""
-        self._paused: set[int] = set()
-        self._budget = 0
-        self._spent = 0
-        self._since = 0.0
-        self._pause: IDelayedCall | None = None
-
-    def spawn(self, reactor: Any, argv: list[str], env: dict[str, str], budget: int) -> None:
-        """Start the launcher; raises OSError."""
-        self._reactor = reactor
-        self._budget = budget
-        self._since = reactor.seconds()
-        reactor.spawnProcess(self, argv[0], argv, env, childFDs=PIPES)
-
-    def pipe(self, fd: int) -> Any:
-        """The pipe to or from a descriptor of the launcher's; None if it is closed."""
-        return self.transport.pipes.get(fd) if self.transport is not None else None
-
-    def order(self, orders: bytes) -> None:
-        """Tell the launcher something."""
-        pipe = self.pipe(ORDERS)
-        if pipe is not None:
-            pipe.write(orders)
-
-    def kill(self) -> None:
-        """Kill the launcher."""
-        pid = getattr(self.transport, "pid", None)
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-
-    def pause(self, fd: int) -> None:
-        """Read a pipe no more."""
-        self._paused.add(fd)
-        pipe = self.pipe(fd)
-        if pipe is not None:
-            pipe.stopReading()
-
-    def resume(self, fd: int) -> None:
-        """Read a pipe on."""
-        self._paused.discard(fd)
-        pipe = self.pipe(fd)
-        if pipe is not None and not pipe.disconnecting:
-            pipe.startReading()
-
-    def drain(self, fd: int) -> None:
-        """Read at once what a pipe holds; its end is left to the reactor."""
-        pipe = self.pipe(fd)
-        for _ in range(DRAIN):
-            before = self._count
-            if pipe is None or pipe.doRead() is not None or self._count == before:
-                return
-
-    _count = 0
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 - Twisted's names
-        """See `ProcessProtocol.childDataReceived`."""
-        self._count += 1
-        if childFD == STDOUT:
-            self._child.wrote(data)
-        elif childFD == STDERR:
-            self._child.said(data)
-            self._spend(len(data))
-        else:
-            *lines, rest = (self._reports + data).split(b"\n")
-            self._reports = rest[:REPORT]
-            for line in lines:
-                self._child.reported(line)
-
-    def childConnectionLost(self, childFD: int) -> None:  # noqa: N802, N803 - Twisted's names
-        """See `ProcessProtocol.childConnectionLost`."""
-        if childFD == STDOUT:
-            self._child.shut("output")
-        elif childFD == STDIN:
-            self._child.shut("input")
-
-    def processExited(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
-        """See `ProcessProtocol.processExited`: all of the tree has gone, so nothing can come any more."""
-        for fd in (REPORTS, STDOUT, STDERR):
-            self.drain(fd)
-        for pipe in list(self.transport.pipes.values()):
-            # Somebody may hold the other ends still, if the launcher was killed.
-            pipe.connectionLost(Failure(ConnectionDone()))
-
-    def processEnded(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
-        """See `ProcessProtocol.processEnded`."""
-        if self._pause is not None and self._pause.active():
-            self._pause.cancel()
-        value: Any = reason.value
-        self._child.gone(-value.signal if value.signal else value.exitCode)
-
-    def _spend(self, size: int) -> None:
-        now = self._reactor.seconds()
-        if now - self._since >= 1:
-            self._since, self._spent = now, 0
-        self._spent += size
-        if self._spent > self._budget and self._pause is None:
-            self.pause(STDERR)
-            self._pause = self._reactor.callLater(self._since + 1 - now, self._read_on)
-
-    def _read_on(self) -> None:
-        self._pause = None
-        self.resume(STDERR)

@@ -123,8 +123,8 @@ class Confinement:
         return argv
 
     def _bwrap(self, cwd: str | None) -> list[str]:
-        options = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/run"]  # noqa: S108 - the child's own
-        for path in self.hidden:
+        options = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        for path in ("/tmp", "/run", *self.hidden):  # noqa: S108 - the child's own
             options += ["--tmpfs", path]
         if self.network and Path("/run/systemd/resolve").is_dir():
             # /etc/resolv.conf mostly points there.

@@ -17,7 +17,17 @@ class Input:
         drained: called when what had to wait has been read.
     """
 
-    __slots__ = ("_bound", "_choked", "_closed", "_drained", "_handed", "_leaving", "_pipe", "_queue", "_queued")
+    __slots__ = (
+        "_bound",
+        "_choked",
+        "_closed",
+        "_drained",
+        "_handed",
+        "_leaving",
+        "_pipe",
+        "_queue",
+        "_queued",
+    )
 
     def __init__(self, bound: int, drained: Callable[[], object]) -> None:
         self._bound = bound
@@ -55,7 +65,7 @@ class Input:
             self._choked = True
             self._enqueue(data[sent:])
             # As a pull producer we are asked at once, and whenever the pipe has nothing left.
-            self._pipe.registerProducer(self, False)
+            self._pipe.registerProducer(self, streaming=False)
         return True
 
     def close(self) -> None:

@@ -94,9 +94,9 @@ def become(order: Order, launcher: int, failure: int) -> None:
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != launcher:
             os._exit(1)
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             # What is ignored stays so across exec, and Python ignores some.
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(each, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         step = b"limit"
         for number, amount in order.limits:
@@ -244,7 +244,7 @@ class Watch:
         """Send a signal to the whole tree."""
         pids = descendants(os.getpid())
         if not pids:
-            try:
+            try:  # noqa: SIM105 - contextlib would cost milliseconds at each start
                 os.killpg(self.leader, number)
             except OSError:
                 pass
@@ -271,7 +271,7 @@ class Watch:
 
     def report(self, line: bytes) -> None:
         """Tell the daemon, if it is there."""
-        try:
+        try:  # noqa: SIM105 - as above
             os.write(REPORTS, line)
         except OSError:
             pass
@@ -280,7 +280,7 @@ class Watch:
 def main() -> int:
     """Launch, and stay until nothing is left."""
     for fd in (ORDERS, REPORTS):
-        os.set_inheritable(fd, False)
+        os.set_inheritable(fd, False)  # noqa: FBT003 - it takes no keywords
     os.setsid()
     launcher = os.getpid()
     _prctl(PR_SET_PDEATHSIG, signal.SIGUSR2, 0, 0, 0)
