@@ -108,6 +108,9 @@ class Permits:
         self.waiting: list[Deferred[list[tuple[bytes, bytes]]]] = []
         self.challenges: list[tuple[int, dict[bytes, bytes], str, str]] = []
         self.verdicts: list[Any] = []
+        self.observes = False
+        self.seen: list[dict[bytes, bytes]] = []
+        self.sent: list[Any] = []
 
     def ready(self, method: str, url: str) -> list[tuple[bytes, bytes]] | None:
         return None if self.token is None else [(b"authorization", self.token)]
@@ -117,7 +120,11 @@ class Permits:
         self.waiting.append(waiting)
         return await waiting
 
-    async def challenged(self, status: int, headers: Any, method: str, url: str) -> bool:
+    def observed(self, headers: Any) -> None:
+        self.seen.append(dict(headers))
+
+    async def challenged(self, status: int, headers: Any, method: str, url: str, sent: Any = ()) -> bool:
+        self.sent.append(sent)
         self.challenges.append((status, dict(headers), method, url))
         verdict = self.verdicts.pop(0)
         if isinstance(verdict, Exception):

@@ -110,7 +110,7 @@ class Messages(Wired):
         self.send()
         self.pool.last.events(b"id: 1\ndata: x\n\n")
         self.pool.last.fail()
-        self.assertEqual("https://mcp.example/mcp: the connection broke", self.error())
+        self.assertEqual("the connection broke", self.error())
         self.assertFalse(self.inbox.failures[0][1].unsent)
 
     def test_a_stream_that_breaks_after_the_answer_is_no_fault(self) -> None:
@@ -183,7 +183,7 @@ class Refusals(Wired):
         self.send()
         self.pool.last.answer(500, b'{"oops":1}')
         self.assertEqual(1, len(self.inbox.got))
-        self.assertEqual('https://mcp.example/mcp answers with HTTP status 500: {"oops":1}', self.error())
+        self.assertEqual('HTTP status 500: {"oops":1}', self.error())
         self.assertEqual(500, self.inbox.failures[0][1].status)
 
     def test_text(self) -> None:
@@ -261,8 +261,8 @@ class Redirects(Wired):
 
     def test_other_origins_are_not(self) -> None:
         for location, said in (
-            (b"https://else.example/mcp", "redirects to https://else.example"),
-            (b"http://mcp.example/mcp", "redirects to http://mcp.example"),
+            (b"https://else.example/mcp", "leads away to https://else.example"),
+            (b"http://mcp.example/mcp", "leads away to http://mcp.example"),
             (b"ftp://mcp.example/", "leads nowhere"),
             (b"\xff", "leads nowhere"),
         ):
@@ -276,7 +276,7 @@ class Redirects(Wired):
         self.send()
         for _ in range(4):
             self.redirect(307, b"/mcp")
-        self.assertIn("redirects too often", self.error())
+        self.assertIn("is one too many", self.error())
         self.assertEqual(4, len(self.pool.asked))
 
     def test_a_change_of_method_is_refused(self) -> None:
@@ -336,11 +336,20 @@ class Authorized(Wired):
         self.pool.last.answer(403, b"", (b"www-authenticate", b"Bearer error=insufficient_scope"))
         self.pool.last.answer(200, RESULT)
         self.assertEqual([], self.inbox.failures)
+        self.assertEqual([(b"authorization", b"Bearer 1")], self.permits.sent[0])
         self.assertEqual([401, 403], [status for status, *_ in self.permits.challenges])
         _, headers, method, url = self.permits.challenges[0]
         self.assertEqual(
             (b"Bearer", "POST", "https://mcp.example/mcp?x=1"), (headers[b"www-authenticate"], method, url)
         )
+
+    def test_answers_are_shown_where_they_are_wanted(self) -> None:
+        self.send()
+        self.pool.last.answer(200, RESULT, (b"dpop-nonce", b"1"))
+        self.permits.observes = True
+        self.send()
+        self.pool.last.answer(200, RESULT, (b"dpop-nonce", b"2"))
+        self.assertEqual([b"2"], [headers[b"dpop-nonce"] for headers in self.permits.seen])
 
     def test_a_challenge_that_is_not(self) -> None:
         self.permits.verdicts = [False]

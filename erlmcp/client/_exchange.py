@@ -37,10 +37,10 @@ class Refusal:
         self.document = body if is_json and body.strip() else None
         self.text = body[: 4 * _SHOWN].decode("utf-8", "replace")[:_SHOWN].strip()
 
-    def error(self, peer: str, **what: Any) -> WireError:
+    def error(self, **what: Any) -> WireError:
         """The refusal as an error; `what` are further attributes of it."""
         said = f": {self.text}" if self.text else ""
-        return WireError(f"{peer} answers with HTTP status {self.status}{said}", status=self.status, **what)
+        return WireError(f"HTTP status {self.status}{said}", status=self.status, **what)
 
 
 class Exchange:
@@ -63,6 +63,7 @@ class Exchange:
         "_phase",
         "_pieces",
         "_redirects",
+        "_sent",
         "_site",
         "_size",
         "_status",
@@ -78,6 +79,7 @@ class Exchange:
         self._url = site.url
         self._phase = _OVER
         self._ongoing: Ongoing | None = None
+        self._sent: Headers = ()
         self._paused = False
         self._challenges = 0
         self._redirects = 0
@@ -187,6 +189,9 @@ class Exchange:
                 encoding = value.strip().lower()
         self._status = status
         self._head = headers
+        authorization = self._site.authorization
+        if authorization is not None and authorization.observes:
+            authorization.observed(headers)
         self._is_json = kind in _JSON_TYPES or kind.endswith(b"+json")
         if not 200 <= status <= 299:
             self._phase = _REFUSED
@@ -254,12 +259,13 @@ class Exchange:
         self._ongoing = None
         if self._phase != _OVER:
             self._phase = _OVER
-            self.broken(WireError(f"{self._site.peer}: {error}", unsent=error.unsent))
+            self.broken(WireError(str(error), unsent=error.unsent))
 
     # Its own.
 
     def _send(self, authorization: Headers) -> None:
         site = self._site
+        self._sent = authorization
         if self._url is site.url:
             origin, target = site.origin, site.target
         else:
@@ -287,12 +293,12 @@ class Exchange:
 
     def _fail(self, what: str) -> None:
         self.stop()
-        self.broken(WireError(f"{self._site.peer} {what}", status=self._status))
+        self.broken(WireError(f"the server {what}", status=self._status))
 
     def _judge(self, refusal: Refusal) -> None:
         """Follow a redirect, answer a challenge, or take the refusal for what it is."""
         if refusal.status in (307, 308):
-            self._redirected(refusal)
+            self._redirected()
             return
         site = self._site
         if (
@@ -302,26 +308,30 @@ class Exchange:
         ):
             self._challenges += 1
             self._phase = _WAITING
-            asked = site.authorization.challenged(refusal.status, self._head, self._verb, self._url)
+            asked = site.authorization.challenged(
+                refusal.status, self._head, self._verb, self._url, self._sent
+            )
             self._await(asked, self._again, refusal)
             return
         self.refused(refusal)
 
-    def _redirected(self, refusal: Refusal) -> None:
+    def _redirected(self) -> None:
         location = next((value for name, value in self._head if name == b"location"), b"")
         try:
             url = join_url(self._url, location.decode("ascii")).partition("#")[0]
             origin, _ = split_url(url)
         except ValueError as error:
-            self.broken(refusal.error(f"{self._site.peer} (whose redirect leads nowhere: {error})"))
+            self._misled(f"leads nowhere: {error}")
             return
         if not location or origin != self._site.origin or self._redirects >= self._site.limits.redirects:
-            why = "too often" if origin == self._site.origin else f"to {origin}"
-            self.broken(refusal.error(f"{self._site.peer} (which redirects {why})"))
+            self._misled("is one too many" if origin == self._site.origin else f"leads away to {origin}")
             return
         self._redirects += 1
         self._url = url
         self.start()
+
+    def _misled(self, why: str) -> None:
+        self.broken(WireError(f"HTTP status {self._status}, and the redirect {why}", status=self._status))
 
     def _again(self, is_worth_it: bool, refusal: Refusal) -> None:
         self._phase = _OVER
@@ -347,7 +357,7 @@ class Exchange:
             cause = failure.value
             # Nothing was done: either nothing was sent, or the server refused it for want of authorization.
             error = WireError(
-                f"{self._site.peer} could not be authorized: {cause}",
+                f"it could not be authorized: {cause}",
                 status=self._status or None,
                 unsent=not self._status,
             )

@@ -59,7 +59,7 @@ class HttpWire:
         posts = self._posts
         if self.is_closing or len(posts) >= self._site.limits.exchanges:
             why = "the client is closing" if self.is_closing else f"{len(posts)} messages are under way"
-            self.inbox.failed(outgoing, WireError(f"{self.peer}: {why}", unsent=True))
+            self.inbox.failed(outgoing, WireError(why, unsent=True))
             return
         posts[outgoing] = post = Post(self, self._site, outgoing)
         if self._paused:

@@ -77,9 +77,7 @@ class Post(Exchange):
             self._wire.named(headers)
         except ValueError as error:
             self.stop()
-            self.broken(
-                WireError(f"{self._site.peer} names a session that cannot be used: {error}", status=status)
-            )
+            self.broken(WireError(f"the server names a session that cannot be used: {error}", status=status))
 
     def answer(self, document: bytes, status: int) -> None:
         """Give the document up, as the whole of the answer."""
@@ -112,21 +110,21 @@ class Post(Exchange):
         outgoing, wire = self._outgoing, self._wire
         if self._last_id:
             lost = WireError(
-                f"{self._site.peer}: the stream with the answer was lost, and taking it up again is answered "
+                "the stream with the answer was lost, and taking it up again is answered "
                 f"with HTTP status {refusal.status}",
                 status=refusal.status,
             )
             wire.inbox.failed(outgoing, lost)
             return
         if refusal.status == _NOT_FOUND and self._session:
-            wire.inbox.failed(outgoing, refusal.error(self._site.peer, session_lost=True))
+            wire.inbox.failed(outgoing, refusal.error(session_lost=True))
             return
         if refusal.document is not None and outgoing.answered:
             outgoing.status = refusal.status
             wire.inbox.received(refusal.document, outgoing)
             if outgoing.settled:
                 return
-        wire.inbox.failed(outgoing, refusal.error(self._site.peer))
+        wire.inbox.failed(outgoing, refusal.error())
 
     def broken(self, error: WireError) -> None:
         """Come back for the rest of a stream, or say that nothing more comes."""
@@ -282,7 +280,7 @@ class Farewell(Exchange):
 
     def refused(self, refusal: Refusal) -> None:
         """The server keeps it (405), or knew it no longer (404)."""
-        log.debug("deleting the session: {error}", error=refusal.error(self._site.peer))
+        log.debug("deleting the session: {error}", error=refusal.error())
         self._then()
 
     def broken(self, error: WireError) -> None:

@@ -13,7 +13,13 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Authorizes(Protocol):
-    """What puts authorization on the requests to one server: `erlmcp.client.oauth.Authorization` is one."""
+    """What puts authorization on the requests to one server: `erlmcp.client.oauth.Authorization` is one.
+
+    Attributes:
+        observes: whether it wants to see the headers of each answer.
+    """
+
+    observes: bool
 
     def ready(self, method: str, url: str) -> Headers | None:
         """The headers for a request, if they are at hand; None where the coroutine has to be asked."""
@@ -21,8 +27,13 @@ class Authorizes(Protocol):
     def headers(self, method: str, url: str) -> Awaitable[Headers]:
         """The headers for a request, authorization fetched or refreshed before if it must be."""
 
-    def challenged(self, status: int, headers: Headers, method: str, url: str) -> Awaitable[bool]:
-        """Whether a request that was answered 401 or 403 is worth sending again."""
+    def challenged(
+        self, status: int, headers: Headers, method: str, url: str, sent: Headers = ()
+    ) -> Awaitable[bool]:
+        """Whether a request that was answered 401 or 403 is worth sending again; `sent` is what it was given."""
+
+    def observed(self, headers: Headers) -> None:
+        """Look at the headers of an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

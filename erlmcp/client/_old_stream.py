@@ -46,7 +46,7 @@ class OldStreamWire:
     def open(self, inbox: Inbox) -> Deferred[None]:
         """Open the stream; done when it has said where messages go."""
         if self._is_over:
-            return fail(WireError(f"{self.peer}: the wire is closed", unsent=True))
+            return fail(WireError("the wire is closed", unsent=True))
         self.inbox = inbox
         opened = self._opened = Deferred()
         self._timer = self._site.clock.callLater(self._site.limits.opening, self._too_late)
@@ -61,7 +61,7 @@ class OldStreamWire:
                 if self._messages is None
                 else f"{len(self._posts)} messages are under way"
             )
-            self.inbox.failed(outgoing, WireError(f"{self.peer}: {why}", unsent=True))
+            self.inbox.failed(outgoing, WireError(why, unsent=True))
             return
         message = self._posts[outgoing] = _Message(self._messages, self, outgoing)
         self._order.start(outgoing, message)
@@ -84,7 +84,7 @@ class OldStreamWire:
         """End the stream, which is all that the server knows of us."""
         opened = self._end()
         if opened is not None:
-            opened.errback(WireError(f"{self.peer}: the wire was closed before it was open", unsent=True))
+            opened.errback(WireError("the wire was closed before it was open", unsent=True))
         return succeed(None)
 
     def left(self, outgoing: Outgoing) -> None:
@@ -101,13 +101,11 @@ class OldStreamWire:
             origin, _ = split_url(url)
         except ValueError as error:
             self.lose(
-                WireError(f"{self.peer} says where messages go, and that is no URL: {error}", unsent=True)
+                WireError(f"the server says where messages go, and that is no URL: {error}", unsent=True)
             )
             return
         if origin != self._site.origin:
-            self.lose(
-                WireError(f"{self.peer} sends messages away to {origin}, which is refused", unsent=True)
-            )
+            self.lose(WireError(f"the server sends messages away to {origin}, which is refused", unsent=True))
             return
         self._messages = self._site.elsewhere(url)
         opened = self._settle()
@@ -126,7 +124,7 @@ class OldStreamWire:
 
     def _too_late(self) -> None:
         limit = self._site.limits.opening
-        self.lose(WireError(f"{self.peer} does not say where messages go within {limit:g} s", unsent=True))
+        self.lose(WireError(f"the server does not say where messages go within {limit:g} s", unsent=True))
 
     def _settle(self) -> Deferred[None] | None:
         """Who waits for the opening, who is told once."""
@@ -166,14 +164,14 @@ class _Stream(Exchange):
             self._wire.inbox.received(data, None)
 
     def answer(self, document: bytes, status: int) -> None:
-        what = f"{self._site.peer} answers GET with a document of {len(document)} bytes and no stream"
+        what = f"the server answers GET with a document of {len(document)} bytes and no stream"
         self._wire.lose(WireError(what, status=status, unsent=True))
 
     def finished(self) -> None:
-        self._wire.lose(WireError(f"{self._site.peer} has ended its stream"))
+        self._wire.lose(WireError("the server has ended its stream"))
 
     def refused(self, refusal: Refusal) -> None:
-        self._wire.lose(refusal.error(self._site.peer, unsent=True))
+        self._wire.lose(refusal.error(unsent=True))
 
     def broken(self, error: WireError) -> None:
         self._wire.lose(error)
@@ -203,7 +201,7 @@ class _Message(Exchange):
 
     def refused(self, refusal: Refusal) -> None:
         self._wire.left(self._outgoing)
-        self._wire.inbox.failed(self._outgoing, refusal.error(self._site.peer))
+        self._wire.inbox.failed(self._outgoing, refusal.error())
 
     def broken(self, error: WireError) -> None:
         self._wire.left(self._outgoing)

@@ -65,7 +65,6 @@ class Outgoing:
         self.headers = headers
         self.answered = answered
         self.resumable = resumable
-        self.status = 0
         self.settled = False
         self.status = 0
 
