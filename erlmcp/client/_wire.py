@@ -116,9 +116,17 @@ class Wire(Protocol):
         peer: how the server is named in errors: a URL, an endpoint or a command.
     """
 
-    linked: bool
-    session: Session | None
-    peer: str
+    @property
+    def linked(self) -> bool:
+        """See above."""
+
+    @property
+    def session(self) -> Session | None:
+        """See above."""
+
+    @property
+    def peer(self) -> str:
+        """See above."""
 
     def open(self, inbox: Inbox) -> Deferred[None]:
         """Connect, or start the child; HTTP has nothing to do. Fails with `WireError`. A wire is opened once."""
