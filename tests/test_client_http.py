@@ -4,7 +4,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.client._http import HttpWire
-from erlmcp.client._http_site import pause_before
 from erlmcp.client._wire import Outgoing
 from tests.client_doubles import JSON, SSE, FakePool, KeepingInbox, Permits, limits, request, site
 
@@ -372,12 +371,6 @@ class Authorized(Wired):
             self.pool.last.answer(401, b"")
         self.assertIn("HTTP status 401", self.error())
         self.assertEqual(4, len(self.pool.asked))
-
-
-class Pauses(SynchronousTestCase):
-    def test_they_double_up_to_the_longest(self) -> None:
-        self.assertEqual([1, 2, 4, 8, 10, 10], [pause_before(attempt, 10, 1.0) for attempt in range(1, 7)])
-        self.assertEqual(5, pause_before(1000, 10, 0.0))
 
 
 class Types(Wired):

@@ -1,10 +1,8 @@
 """The wire over HTTP in the handshake era: the session, its stream, lost streams, its end."""
 
-from unittest import mock
-
 from twisted.internet.defer import Deferred
 
-from erlmcp.client import _http_exchanges
+from erlmcp.client._backoff import Backoff
 from erlmcp.client._wire import Outgoing
 from tests.client_doubles import JSON, SSE, limits, request
 from tests.test_client_http import RESULT, Wired
@@ -15,7 +13,7 @@ SESSION = (b"mcp-session-id", b"s-1")
 class Session(Wired):
     def setUp(self) -> None:
         super().setUp()
-        self.patch(_http_exchanges, "random", mock.Mock(random=lambda: 1.0))
+        self.wire = self.wired(limits=limits(backoff=Backoff(longest=60.0, jitter=0.0)))
 
     def greet(self, *headers: tuple[bytes, bytes]) -> None:
         self.send(request("initialize"))

@@ -1,6 +1,5 @@
 """What the wire over HTTP exchanges: a message of ours, the server's own stream, and the deletion of a session."""
 
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -8,7 +7,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from erlmcp.client._exchange import Exchange, Refusal
-from erlmcp.client._http_site import Headers, Site, pause_before
+from erlmcp.client._http_site import Headers, Site
 from erlmcp.client._wire import Outgoing, WireError
 from erlmcp.timing import Entry
 
@@ -163,7 +162,7 @@ class Post(Exchange):
             return False
         self._attempt += 1
         self._verb = "GET"
-        pause = _pause(self._retry, self._attempt, limits.longest_pause)
+        pause = _pause(self._retry, self._attempt, self._site)
         self._pause = self._site.clock.callLater(pause, self.start)
         return True
 
@@ -252,7 +251,7 @@ class Listening(Exchange):
         self._attempt += 1
         # The server's own word is for its own ends: one that fails to answer is left in peace for longer each time.
         retry = self._retry if stream is not None else None
-        pause = _pause(retry, self._attempt, self._site.limits.longest_pause)
+        pause = _pause(retry, self._attempt, self._site)
         self._pause = self._site.clock.callLater(pause, self.start)
 
 
@@ -289,8 +288,6 @@ class Farewell(Exchange):
         self._then()
 
 
-def _pause(retry: int | None, attempt: int, longest: float) -> float:
+def _pause(retry: int | None, attempt: int, site: Site) -> float:
     """The server's word in milliseconds if there is one; else ours, longer with each attempt."""
-    if retry is not None:
-        return retry / 1000
-    return pause_before(attempt, longest, random.random())  # noqa: S311 - to spread clients, not to hide anything
+    return site.limits.backoff.delay(attempt) if retry is None else retry / 1000

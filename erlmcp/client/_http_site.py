@@ -1,11 +1,12 @@
 """Where the exchanges of one wire over HTTP go, what authorizes them, and how much of an answer is taken."""
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
+from erlmcp.client._backoff import Backoff
 from erlmcp.web import Pool, split_url
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -50,7 +51,7 @@ class HttpLimits:
         opening: seconds that the 2024-11-05 stream may take to say where messages go.
         hold: seconds, at most, that messages wait until the server has taken ``notifications/initialized``.
         farewell: seconds that the deletion of a session may take.
-        longest_pause: seconds, at most, between attempts to take up a stream where the server does not say.
+        backoff: the pauses before a lost stream is taken up again, where the server does not say.
     """
 
     message: int = 4 * 1024 * 1024
@@ -62,7 +63,7 @@ class HttpLimits:
     opening: float = 10.0
     hold: float = 10.0
     farewell: float = 5.0
-    longest_pause: float = 60.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(longest=60.0))
 
 
 class Site:
@@ -106,18 +107,3 @@ class Site:
             headers=self.headers,
             limits=self.limits,
         )
-
-
-def pause_before(attempt: int, longest: float, luck: float) -> float:
-    """Seconds to wait before one more attempt to reach a server that said nothing about it.
-
-    They double from one second on, up to `longest`, of which between half and all is waited: clients that
-    lost a server at once do not come back at once.
-
-    Args:
-        attempt: how many there have been, this one included.
-        longest: seconds that the pause does not exceed.
-        luck: a random number from 0 to 1.
-    """
-    whole: float = min(longest, 2.0 ** min(attempt - 1, 30))
-    return whole * (0.5 + luck / 2)
