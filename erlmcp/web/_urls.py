@@ -37,7 +37,9 @@ def split_url(url: str) -> tuple[Origin, bytes]:
     if parts.scheme not in _PORTS:
         raise ValueError(f"the URL {url!r} does not begin with http:// or https://")
     if "@" in parts.netloc:
-        raise ValueError(f"the URL for {parts.hostname!r} carries a user name: credentials belong into a header")
+        raise ValueError(
+            f"the URL for {parts.hostname!r} carries a user name: credentials belong into a header"
+        )
     if not parts.hostname:
         raise ValueError(f"the URL {url!r} names no host")
     if port == 0:
