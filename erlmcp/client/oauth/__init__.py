@@ -15,10 +15,15 @@ from erlmcp.client.oauth._grants import (
     Supplier,
     WorkloadIdentity,
 )
+from erlmcp.client.oauth._guard import LOOPBACK, AddressGuard
+from erlmcp.client.oauth._guarded import GuardedFetch
 from erlmcp.client.oauth._interaction import Interaction, Redirected
+from erlmcp.client.oauth._loopback import LoopbackInteraction
 from erlmcp.client.oauth._store import CredentialStore, FileStore, MemoryStore, StoreKey
 
 __all__ = [
+    "LOOPBACK",
+    "AddressGuard",
     "AnyGrant",
     "AssertionSupplier",
     "AuthMethod",
@@ -31,7 +36,9 @@ __all__ = [
     "Fetch",
     "Fetched",
     "FileStore",
+    "GuardedFetch",
     "Interaction",
+    "LoopbackInteraction",
     "MemoryStore",
     "Redirected",
     "SigningKey",

@@ -153,7 +153,7 @@ class Authorization:
         Args:
             status: of the answer, 401 or 403.
             headers: of the answer.
-            method: of the request.
+            method: of the request, as for `ready`.
             url: of the request.
             sent: what `ready` or `headers` had given for it. By it a refusal of a token that has been replaced
                 meanwhile is told from one of the token that is held.
@@ -166,6 +166,7 @@ class Authorization:
             AuthorizationError: it is, and nothing can be done about it; the error says why.
         """
         if status not in (401, 403) or origin(url) != self._origin:
+            _log.debug("{status} to {method} {url} is no challenge", status=status, method=method, url=url)
             return False
         new_nonce = self._nonces.note(url, header(headers, b"dpop-nonce"))
         challenge = chosen(parse_challenges(headers))

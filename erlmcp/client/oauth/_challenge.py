@@ -6,10 +6,10 @@ from typing import Final
 
 from erlmcp.client.oauth._fetching import Headers
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_PARAMETER: Final = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.DOTALL)
-_SCHEME: Final = re.compile(rf"({_TOKEN})(?=[\s,]|$)")
-_TOKEN68: Final = re.compile(r"\s+[A-Za-z0-9\-._~+/]+=*(?=\s*(?:,|$))")
+_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_PARAMETER: Final = re.compile(rf'\s*({_NAME})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.DOTALL)
+_SCHEME: Final = re.compile(rf"({_NAME})(?=[\s,]|$)")
+_OPAQUE: Final = re.compile(r"\s+[A-Za-z0-9\-._~+/]+=*(?=\s*(?:,|$))")
 _GAP: Final = re.compile(r"[\s,]*")
 _MAX_BYTES: Final = 16 * 1024
 _MAX_CHALLENGES: Final = 16
@@ -67,7 +67,7 @@ def _parse(text: str, into: list[Challenge]) -> None:
                 return
             challenge = Challenge(scheme[1].lower())
             into.append(challenge)
-            token68 = _TOKEN68.match(text, scheme.end())
+            token68 = _OPAQUE.match(text, scheme.end())
             position = token68.end() if token68 else scheme.end()
         position = _GAP.match(text, position).end()  # type: ignore[union-attr]
 

@@ -17,8 +17,10 @@ MAX_NONCE: Final = 1024
 
 
 class Nonces:
-    """The last nonce that each server gave (RFC 9449 section 8 and 9), by origin. A handful at most: the MCP server,
-    its authorization server, and what they were before."""
+    """The last nonce that each server gave (RFC 9449 section 8 and 9), by origin.
+
+    A handful at most is kept: those of the MCP server, of its authorization server, and of what they were before.
+    """
 
     __slots__ = ("_by_origin",)
 

@@ -1,4 +1,4 @@
-"""What goes wrong between a client and an authorization server, in words that can be shown. Never with a secret in them."""
+"""What goes wrong between a client and an authorization server, in words that can be shown: no secret is in them."""
 
 
 class AuthorizationError(Exception):

@@ -120,8 +120,9 @@ class ClientCredentials(Grant):
 
 @dataclass(frozen=True, slots=True)
 class EnterpriseManaged(Grant):
-    """The enterprise's identity provider decides (SEP-990): its ID token is exchanged for an assertion (an ID-JAG)
-    for the server's authorization server, and that for a token.
+    """The enterprise's identity provider decides (SEP-990).
+
+    Its ID token is exchanged for an assertion (an ID-JAG) for the server's authorization server, and that for a token.
 
     Attributes:
         id_token: gives the user's ID token, whenever one is needed.
