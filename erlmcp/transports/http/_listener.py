@@ -12,7 +12,7 @@ from erlmcp.timing import Wheel
 from erlmcp.transports import listen, parse, unlisten
 from erlmcp.transports.http._head import Rules
 from erlmcp.transports.http._protocol import HttpConnection
-from erlmcp.transports.http._shared import Connection, Shared
+from erlmcp.transports.http._shared import Connection, Second, Shared
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
@@ -36,7 +36,7 @@ class HttpFactory:
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - Twisted's name
         """What is agreed on over TLS (ALPN): Twisted fails the handshake of a client that offers none of these."""
-        return [b"http/1.1"]
+        return [b"h2", b"http/1.1"] if self._shared.second.offered else [b"http/1.1"]
 
     def buildProtocol(self, addr: Any) -> HttpConnection:  # noqa: ARG002 - the transport says who it is
         """One connection."""
@@ -50,6 +50,7 @@ class HttpListener:
     Args:
         context: what it is made with.
         rules: what a request's head must satisfy.
+        second: what it does about HTTP/2.
 
     Attributes:
         name: the listener's name.
@@ -59,7 +60,7 @@ class HttpListener:
         EndpointError: the endpoint description cannot be (a ValueError).
     """
 
-    def __init__(self, context: ListenContext, rules: Rules) -> None:
+    def __init__(self, context: ListenContext, rules: Rules, second: Second) -> None:
         self.name = context.name
         self.addresses: tuple[Any, ...] = ()
         self._description = context.endpoint
@@ -74,6 +75,7 @@ class HttpListener:
             rules=rules,
             wheel=self._wheel,
             seconds=context.clock.seconds,
+            second=second,
         )
         self.factory = HttpFactory(self._shared)
 
