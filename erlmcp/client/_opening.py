@@ -10,7 +10,7 @@ from erlmcp.client._conversation import Audience, Conversation
 from erlmcp.client._edges import Edge, Handshake, Modern
 from erlmcp.client._errors import ClientError, NotOffered, ServerError
 from erlmcp.client._identity import LATEST_HANDSHAKE, Identity
-from erlmcp.client._probe import Verdict, judge
+from erlmcp.client._probe import Verdict, judge, speaks_ours
 from erlmcp.client._results import Server, ServerInfo
 from erlmcp.client._wire import Wire, WireMaker
 from erlmcp.jsonrpc import Limits
@@ -102,12 +102,7 @@ class Opening:
         unknown = Server(era="modern", version="", capabilities={}, info=ServerInfo())
         edge = Modern(conversation, self._identity, unknown)
         patience = self._timeout if wire.linked else min(PROBE_TIMEOUT, self._timeout)
-        outcome: Raw | ClientError
-        try:
-            attempt = edge.request("server/discover", {}, timeout=patience, longest=patience)
-            outcome = await attempt.done
-        except ClientError as error:
-            outcome = error
+        outcome = await _discovered(edge, patience)
         try:
             verdict, found = judge(outcome, linked=wire.linked, peer=wire.peer)
             if found is None and self._era == "modern":
@@ -173,6 +168,17 @@ class Opening:
         met(conversation)
         await conversation.open()
         return conversation
+
+
+async def _discovered(edge: Modern, patience: float) -> Raw | ClientError:
+    """What comes of ``server/discover``; asked again where a server refuses the very version that it says it speaks."""
+    for attempts_left in (1, 0):
+        try:
+            return await edge.request("server/discover", {}, timeout=patience, longest=patience).done
+        except ClientError as error:
+            if not attempts_left or not speaks_ours(error):
+                return error
+    raise AssertionError("the last attempt returns")
 
 
 def _era_and_version(wanted: str | None) -> tuple[str | None, str]:

@@ -50,6 +50,14 @@ def judge(outcome: Raw | ClientError, *, linked: bool, peer: str) -> tuple[Verdi
     return _common(versions, peer), None
 
 
+def speaks_ours(error: ClientError) -> bool:
+    """Whether a refusal of the version names the modern one among those that the server speaks."""
+    if not isinstance(error, ServerError) or error.code != errors.UNSUPPORTED_VERSION:
+        return False
+    supported = error.data.get("supported") if isinstance(error.data, dict) else None
+    return isinstance(supported, list) and MODERN in supported
+
+
 def _judge_failure(error: ClientError, *, linked: bool) -> Verdict:
     if isinstance(error, ServerError):
         return _judge_refusal(error, linked=linked)

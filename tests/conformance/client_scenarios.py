@@ -43,8 +43,7 @@ class AgreeingUser:
     async def authorize(self, url: str, redirect_uri: str, state: str) -> Redirected:
         """Open the URL, and read where it sends the browser."""
         answer = await fetch(self._pool, "GET", url)
-        location = answer.header(b"location") or b""
-        query = parse_qs(urlsplit(location.decode()).query)
+        query = parse_qs(urlsplit(answer.header("location") or "").query)
         given = {name: values[0] for name, values in query.items()}
         return Redirected(**{name: given.get(name) for name in Redirected.__dataclass_fields__})
 

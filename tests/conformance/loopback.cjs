@@ -1,17 +1,11 @@
-// Preloaded into the conformance suite: its servers listen on the loopback, not on every interface.
+// Preloaded into the conformance suite: its servers listen on the loopback, not on every interface. A host given to
+// listen() would be looked up first, and the suite asks for the port at once: so it is put in below the lookup.
 'use strict';
 const net = require('net');
-const listen = net.Server.prototype.listen;
-net.Server.prototype.listen = function (...args) {
-  const [first, second] = args;
-  if (first !== null && typeof first === 'object') {
-    if (first.path === undefined && first.fd === undefined && first.handle === undefined && first.host === undefined) {
-      args[0] = { ...first, host: '127.0.0.1' };
-    }
-  } else if (typeof first === 'number' || first === undefined || /^\d+$/.test(first)) {
-    if (typeof second !== 'string') {
-      args.splice(0, first === undefined || typeof first === 'function' ? 0 : 1, Number(first || 0), '127.0.0.1');
-    }
+const bind = net.Server.prototype._listen2;
+net.Server.prototype._listen2 = function (address, port, family, ...rest) {
+  if (!address && typeof port === 'number' && port >= 0) {
+    return bind.call(this, '127.0.0.1', port, 4, ...rest);
   }
-  return listen.apply(this, args);
+  return bind.call(this, address, port, family, ...rest);
 };
