@@ -36,7 +36,7 @@ from erlmcp.client.oauth._obtain import (
     supplied,
 )
 from erlmcp.client.oauth._scopes import missing, select_scopes, union
-from erlmcp.client.oauth._signing import PROOF_ALGORITHM, ProofKey
+from erlmcp.client.oauth._signing import PROOF_ALGORITHM, ProofKey, nonce_of
 from erlmcp.client.oauth._store import CredentialStore, MemoryStore, StoreKey
 from erlmcp.client.oauth._tokens import Tokens
 from erlmcp.client.oauth._urls import canonical_resource, check_endpoint, origin
@@ -168,7 +168,8 @@ class Authorization:
         if status not in (401, 403) or origin(url) != self._origin:
             _log.debug("{status} to {method} {url} is no challenge", status=status, method=method, url=url)
             return False
-        new_nonce = self._nonces.note(url, header(headers, b"dpop-nonce"))
+        nonce, proof = header(headers, b"dpop-nonce"), header(sent, b"dpop")
+        self._nonces.note(url, nonce)
         challenge = chosen(parse_challenges(headers))
         used = header(sent, b"authorization")
         held = header(self._headers, b"authorization")
@@ -179,7 +180,8 @@ class Authorization:
             challenge=challenge,
             sent=bool(used),
             stale=used != held,
-            new_nonce=new_nonce,
+            bound=bool(proof),
+            new_nonce=bool(nonce) and nonce != nonce_of(proof),
             age=self._now() - self._tokens.obtained if self._tokens else 0.0,
             missing=missing(scopes, had),
         )

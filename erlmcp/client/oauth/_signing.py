@@ -155,3 +155,12 @@ class ProofKey:
         signed = (self._head + base64url(json.dumps(claims, separators=(",", ":")).encode())).encode()
         r, s = decode_dss_signature(self._key.sign(signed, _SIGNATURE))
         return signed + b"." + base64url(r.to_bytes(32, "big") + s.to_bytes(32, "big")).encode()
+
+
+def nonce_of(proof: str) -> str:
+    """The nonce of a proof of ours; empty if it has none, or if there is no proof."""
+    parts = proof.split(".")
+    if len(parts) != 3:
+        return ""
+    claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    return str(claims.get("nonce", ""))

@@ -31,7 +31,8 @@ class Refusal:
         challenge: the server's; None if it made none that is understood.
         sent: whether the request carried a token.
         stale: whether that is another than the one that is held now, or a new one is on its way.
-        new_nonce: whether the answer brought a nonce that has not been used yet.
+        bound: whether it carried a DPoP proof.
+        new_nonce: whether the answer brought another nonce than that of the proof.
         age: seconds since the token that is held was obtained.
         missing: the scopes demanded that were not asked for yet.
     """
@@ -40,6 +41,7 @@ class Refusal:
     challenge: Challenge | None
     sent: bool
     stale: bool
+    bound: bool
     new_nonce: bool
     age: float
     missing: tuple[str, ...]
@@ -52,7 +54,7 @@ def judge(refusal: Refusal) -> Verdict:
     `Verdict.REFUSED`, which is therefore for the caller to give.
     """
     error = refusal.challenge.error if refusal.challenge else ""
-    if error == "use_dpop_nonce":
+    if error == "use_dpop_nonce" and refusal.bound:
         return Verdict.AGAIN if refusal.new_nonce else Verdict.NONCE
     if refusal.status == 403 and error != "insufficient_scope":
         return Verdict.NOT_OURS
