@@ -348,6 +348,9 @@ class Authorized(Wired):
         self.permits.observes = True
         self.send()
         self.pool.last.answer(200, RESULT, (b"dpop-nonce", b"2"))
+        self.permits.verdicts = [False]
+        self.send()
+        self.pool.last.answer(401, b"", (b"dpop-nonce", b"3"))
         self.assertEqual([b"2"], [headers[b"dpop-nonce"] for headers in self.permits.seen])
 
     def test_a_challenge_that_is_not(self) -> None:

@@ -20,6 +20,7 @@ _WAITING, _JSON, _EVENTS, _EMPTY, _REFUSED, _OVER = range(6)
 _JSON_TYPES: Final = frozenset((b"application/json", b"text/json"))
 _EVENT_TYPE: Final = b"text/event-stream"
 _SHOWN: Final = 200  # characters of a refusal in an error
+_CHALLENGES: Final = (401, 403)
 _TEXT: Final = 16 * 1024  # bytes of a refusal that is no JSON
 
 
@@ -190,7 +191,7 @@ class Exchange:
         self._status = status
         self._head = headers
         authorization = self._site.authorization
-        if authorization is not None and authorization.observes:
+        if authorization is not None and authorization.observes and status not in _CHALLENGES:
             authorization.observed(headers)
         self._is_json = kind in _JSON_TYPES or kind.endswith(b"+json")
         if not 200 <= status <= 299:
@@ -302,7 +303,7 @@ class Exchange:
             return
         site = self._site
         if (
-            refusal.status in (401, 403)
+            refusal.status in _CHALLENGES
             and site.authorization is not None
             and self._challenges < site.limits.challenges
         ):

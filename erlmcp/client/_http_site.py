@@ -34,7 +34,7 @@ class Authorizes(Protocol):
         """Whether a request that was answered 401 or 403 is worth sending again; `sent` is what it was given."""
 
     def observed(self, headers: Headers) -> None:
-        """Look at the headers of an answer."""
+        """Look at the headers of an answer; those of 401 and 403 are given to `challenged` instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
