@@ -141,9 +141,11 @@ class StreamWire:
 
     def _received(self, data: bytes) -> None:
         inbox = self._inbox
-        if inbox is None or self._closing:
+        if inbox is None:
             return
         for line in self._framer.feed(data):
+            if self._closing:
+                return
             if type(line) is Overlong:
                 self._skip(f"a line of {line.size} bytes, and {self._limits.message} are allowed")
             elif self._is_message(line):  # type: ignore[arg-type]

@@ -135,6 +135,7 @@ class Child:
         self._exit: Exit | None = None
         self._refusal = ""
         self._status: int | None = None
+        self._ran = False
         self._effects: dict[Effect, Callable[[], None]] = {
             Effect.SPAWN: self._spawn,
             Effect.SAY_STARTED: self._say_started,
@@ -280,6 +281,7 @@ class Child:
         self._pipes.order(self._command.order(os.getpid(), self._limits.orphan_grace))
 
     def _say_started(self) -> None:
+        self._ran = True
         self._input.attach(self._pipes.pipe(STDIN))
         if self._started is not None:
             self._started.callback(None)
@@ -292,7 +294,7 @@ class Child:
             started.errback(LaunchError(f"{self.name} could not be started: {why}", self.tail))
 
     def _say_exited(self) -> None:
-        if self._exit is not None or self.pid is None:
+        if self._exit is not None or not self._ran:
             return
         for fd in (STDOUT, STDERR):
             self._pipes.drain(fd)
