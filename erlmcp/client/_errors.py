@@ -30,9 +30,11 @@ class Disconnected(ClientError):  # noqa: N818 - it reads as what it says
     """
 
     def __init__(self, peer: str, error: WireError) -> None:
-        outcome = "" if error.unsent else " (whether the server acted on it is unknown)"
+        refused = error.status is not None and 400 <= error.status <= 499
+        outcome = "" if error.unsent or refused else " (whether the server acted on it is unknown)"
         tail = f"; its last lines on standard error:\n{error.tail}" if error.tail else ""
         super().__init__(peer, f"{error}{outcome}{tail}")
+        self.__cause__ = error
         self.unsent = error.unsent
         self.session_lost = error.session_lost
         self.status = error.status
