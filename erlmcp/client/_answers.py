@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
 
 from erlmcp.client._results import Elicitation
@@ -147,7 +147,7 @@ async def _finished(function: Callable[..., Any], *arguments: Any) -> Any:
         if inspect.iscoroutine(value):
             return await ensureDeferred(value)
         return await value if isinstance(value, Deferred) else value
-    except CannotAnswer:
+    except (CannotAnswer, CancelledError):
         raise
     except Exception as error:
         log.failure("answering a server's question failed")

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from msgspec import Raw
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from erlmcp.client._answers import Answers
 from erlmcp.client._backoff import Backoff
@@ -61,18 +62,19 @@ class Connection:
         self._notified = notified
         self._met: list[Conversation] = []
         self._waiters: dict[Deferred[Edge], None] = {}
-        self._under_way: Deferred[None] | None = None
+        self._under_way: Deferred[Edge] | None = None
         self._failures = 0
         self._not_before = 0.0
-        self._last: ClientError | None = None
+        self._last: BaseException | None = None
         self._again: IDelayedCall | None = None
         self._questions: LiveQuestions | None = None
-        self._closed: Deferred[None] | None = None
+        self._ending = False
+        self._closed: Deferred[None] = Deferred()
 
     def connected(self) -> "Deferred[Edge]":
         """The edge, opened if it has to be. Fails with `ClientError`."""
         waiter: Deferred[Edge] = Deferred(self._gave_up)
-        if self._closed is not None:
+        if self._ending:
             waiter.errback(Disconnected(self.peer, WireError("the client is closed", unsent=True)))
         elif self.edge is not None:
             waiter.callback(self.edge)
@@ -92,7 +94,8 @@ class Connection:
 
     def close(self) -> "Deferred[None]":
         """End it all; fires when the wire is closed."""
-        if self._closed is None:
+        if not self._ending:
+            self._ending = True
             self._closed = Deferred.fromCoroutine(self._close())
         return self._closed
 
@@ -111,19 +114,11 @@ class Connection:
     # opening
 
     def _open(self) -> None:
-        self._under_way = Deferred.fromCoroutine(self._establish())
-
-    async def _establish(self) -> None:
         hearing = _Hearing(self)
-        try:
-            edge = await self._opening.open(hearing, self._meet)
-        except ClientError as error:
-            self._under_way = None
-            self._failed(error)
-            return
-        except BaseException:
-            self._under_way = None
-            raise
+        self._under_way = opening = Deferred.fromCoroutine(self._opening.open(hearing, self._meet))
+        opening.addCallbacks(self._opened, self._not_opened, callbackArgs=(hearing,))
+
+    def _opened(self, edge: Edge, hearing: "_Hearing") -> None:
         self._under_way = None
         self._failures = 0
         self._last = None
@@ -140,7 +135,14 @@ class Connection:
     def _meet(self, conversation: Conversation) -> None:
         self._met = [conversation]
 
-    def _failed(self, error: ClientError) -> None:
+    def _not_opened(self, failure: Failure) -> None:
+        self._under_way = None
+        if failure.check(CancelledError):
+            error: BaseException = Disconnected(self.peer, WireError("the client was closed", unsent=True))
+        else:
+            error = failure.value  # type: ignore[assignment]
+            if not failure.check(ClientError):
+                log.failure("opening a connection failed", failure)
         self._failures += 1
         self._last = error
         pause = self._backoff.delay(self._failures)
@@ -162,7 +164,7 @@ class Connection:
 
     def _wanted(self) -> None:
         """Somebody subscribes and has no stream."""
-        if self._closed is None and self._again is None:
+        if not self._ending and self._again is None:
             pause = max(self._not_before - self._clock.seconds(), 0.0)
             if self.edge is not None:
                 pause = max(pause, self._backoff.delay(1))

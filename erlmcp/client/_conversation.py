@@ -66,7 +66,7 @@ class Audience(Protocol):
         """Something came that belongs to no request and is no message."""
 
     def lost(self, error: WireError) -> None:
-        """The wire is gone; all that was under way has failed by now."""
+        """The wire is gone; all that was under way fails next."""
 
 
 class Attempt(Outgoing):
@@ -291,8 +291,10 @@ class Conversation:
     def lost(self, error: WireError) -> None:
         """See `Inbox`."""
         if self._over is None:
-            self._end(error)
+            # The audience first: whoever fails now may ask again, and not of a dead conversation.
+            self._over = error
             self._audience.lost(error)
+            self._end(error)
 
     def full(self, is_full: bool) -> None:
         """See `Inbox`."""

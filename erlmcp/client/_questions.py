@@ -4,12 +4,12 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from erlmcp.client._answers import Answers, CannotAnswer
 from erlmcp.client._conversation import Conversation
-from erlmcp.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND
+from erlmcp.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
 from erlmcp.protocol import errors
 
 log = Logger(namespace="erlmcp.client")
@@ -76,6 +76,9 @@ class LiveQuestions:
         self._over(id)
         if failure.check(CannotAnswer, msgspec.DecodeError):
             self._conversation.refuse(id, INVALID_PARAMS, str(failure.value))
+        elif not failure.check(CancelledError):
+            log.failure("answering a server's question failed", failure)
+            self._conversation.refuse(id, INTERNAL_ERROR, "the client failed to answer")
 
     def _over(self, id: int | str) -> None:  # noqa: A002 - JSON-RPC's own name
         del self._open[id]
