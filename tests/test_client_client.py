@@ -1,6 +1,6 @@
 """The client as its callers see it: against a real server in memory, and against a stub."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -306,7 +306,7 @@ class AnswerTests(Answered):
 class RoundTests(Answered):
     """Rounds of asking (basic/patterns/mrtr)."""
 
-    required: dict[str, Any] = {
+    required: ClassVar[dict[str, Any]] = {
         "resultType": "input_required",
         "requestState": "opaque",
         "inputRequests": {"roots": {"method": "roots/list", "params": {}}},
@@ -372,7 +372,7 @@ class RoundTests(Answered):
 class HeaderTests(Answered):
     """What HTTP mirrors (basic/transports/streamable-http)."""
 
-    tool: dict[str, Any] = {
+    tool: ClassVar[dict[str, Any]] = {
         "name": "move",
         "inputSchema": {
             "type": "object",
@@ -382,7 +382,7 @@ class HeaderTests(Answered):
             },
         },
     }
-    answer: dict[str, Any] = {"resultType": "complete", "content": []}
+    answer: ClassVar[dict[str, Any]] = {"resultType": "complete", "content": []}
 
     def setUp(self) -> None:
         super().setUp()
