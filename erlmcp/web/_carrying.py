@@ -88,6 +88,6 @@ def describe(reason: Failure, *, clean: bool = False) -> str:
         return ": the server's certificate is for another name"
     if isinstance(error, SSL.Error):
         words = [entry[-1] for entry in error.args[0] if entry] if error.args else []
-        return f": TLS: {'; '.join(map(str, words)) or 'broken off'}"
+        return f": {'; '.join(map(str, words)) or 'broken off'}"
     said = reason.getErrorMessage() or type(error).__name__
     return f": {said.rstrip('.')}"

@@ -1,10 +1,20 @@
 """The h2 library's connection, made fit for a client with many calls on it: what it counts and forgets differs."""
 
-from typing import Any, Final
+import struct
+from typing import Final
 
 from h2.config import H2Configuration
-from h2.connection import ConnectionInputs, ConnectionState, H2Connection, H2ConnectionStateMachine
+from h2.connection import (
+    AllowedStreamIDs,
+    ConnectionInputs,
+    ConnectionState,
+    H2Connection,
+    H2ConnectionStateMachine,
+)
 from h2.settings import SettingCodes, Settings
+from h2.stream import StreamInputs
+
+from erlmcp.web._packing import Packer
 
 STREAM_WINDOW: Final = 256 * 1024
 """What a stream's receiver may still get after it has paused, in bytes."""
@@ -13,6 +23,12 @@ CONNECTION_WINDOW: Final = 16 * 1024 * 1024
 """What may be on its way on a whole connection. It is opened as bytes come: each stream's receiver has them then."""
 
 _PURGED: Final = 32
+_DATA: Final = 0
+_HEADERS: Final = 1
+_CONTINUATION: Final = 9
+_END_STREAM: Final = 1
+_END_HEADERS: Final = 4
+_HEAD: Final = struct.Struct(">HBBBL")
 
 
 class _States(H2ConnectionStateMachine):
@@ -24,6 +40,11 @@ class _States(H2ConnectionStateMachine):
     }
 
 
+def _frame(size: int, kind: int, flags: int, stream: int) -> bytes:
+    """The head of a frame (RFC 9113, 4.1)."""
+    return _HEAD.pack(size >> 8, size & 255, kind, flags, stream)
+
+
 class ClientConnection(H2Connection):
     """One HTTP/2 connection's state, without I/O.
 
@@ -32,6 +53,7 @@ class ClientConnection(H2Connection):
 
     Attributes:
         live: how many streams are open; whoever uses this keeps it right.
+        packer: packs heads for `request`.
     """
 
     def __init__(self, header_bytes: int) -> None:
@@ -39,12 +61,13 @@ class ClientConnection(H2Connection):
             H2Configuration(
                 client_side=True,
                 header_encoding=None,
-                # What is sent was looked at before, and is in lower case.
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
+                # Looked at by us: h2 walks through every byte in Python.
+                validate_inbound_headers=False,
+                normalize_inbound_headers=False,
             )
         )
         self.state_machine = _States()
+        self.packer = self.encoder = Packer()
         self.live = 0
         self.local_settings = Settings(
             client=True,
@@ -72,8 +95,47 @@ class ClientConnection(H2Connection):
         self.initiate_connection()
         self.increment_flow_control_window(CONNECTION_WINDOW - self.inbound_flow_control_window)
 
+    def request(self, stream: int, method: bytes, block: bytes, body: bytes) -> int:
+        """Open a stream, with a packed head and as much of the body as may go now.
+
+        h2's own way is to build an object of each frame, and to check again what was checked.
+
+        Returns:
+            how much of the body has gone; the stream has ended on our side if that is all of it.
+
+        Raises:
+            ProtocolError: the connection is past that.
+        """
+        self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+        found = self._begin_new_stream(stream, AllowedStreamIDs.ODD)
+        states = found.state_machine
+        states.process_input(StreamInputs.SEND_HEADERS)
+        found.request_method = method
+        most = self.max_outbound_frame_size
+        size = len(body)
+        first = min(size, most, self.outbound_flow_control_window, found.outbound_flow_control_window)
+        whole = first >= size
+        out = self._data_to_send
+        if len(block) <= most:
+            out += _frame(len(block), _HEADERS, _END_HEADERS if size else _END_HEADERS | _END_STREAM, stream)
+            out += block
+        else:
+            out += _frame(most, _HEADERS, 0 if size else _END_STREAM, stream)
+            out += block[:most]
+            for start in range(most, len(block), most):
+                part = block[start : start + most]
+                last = start + most >= len(block)
+                out += _frame(len(part), _CONTINUATION, _END_HEADERS if last else 0, stream)
+                out += part
+        if first > 0:
+            out += _frame(first, _DATA, _END_STREAM if whole else 0, stream)
+            out += body if whole else body[:first]
+            self.outbound_flow_control_window -= first
+            found.outbound_flow_control_window -= first
+        if whole:
+            states.process_input(StreamInputs.SEND_END_STREAM)
+        return max(0, first)
+
     def room_of(self, stream: int) -> int:
         """How many bytes may be sent on a stream now."""
-        found: Any = self.streams[stream]
-        window: int = min(self.outbound_flow_control_window, found.outbound_flow_control_window)
-        return window
+        return min(self.outbound_flow_control_window, self.streams[stream].outbound_flow_control_window)

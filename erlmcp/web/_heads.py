@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from erlmcp.web._types import Origin, WebRequest
+from erlmcp.web._types import WebRequest
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -27,11 +27,17 @@ _OURS: Final = frozenset(
         b"upgrade",
     )
 )
+_OF_CONNECTIONS: Final = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
 _KNOWN: Final = 1024
 _WITH_LENGTH: Final = frozenset((b"POST", b"PUT", b"PATCH"))
 _ENCODING: Final = b"accept-encoding"
+_IDENTITY: Final = (_ENCODING, b"identity")
+_FLEETING: Final = frozenset((b"cookie", b"dpop", b"last-event-id", b"traceparent", b"tracestate"))
 
-_names: Final[set[bytes]] = set()  # those that were looked at, and are right
+_names: Final[set[bytes]] = set()  # those of requests that were looked at, and are right
+_seen: Final[set[bytes]] = set()  # those of answers
 
 
 def fault_in(request: WebRequest) -> str | None:
@@ -62,6 +68,23 @@ def _fault_in_name(name: bytes) -> str | None:
     return None
 
 
+def fault_in_head(headers: Headers) -> str | None:
+    """What is wrong with the head of an HTTP/2 answer (RFC 9113, 8.2), whose first field is its status."""
+    for index, (name, value) in enumerate(headers):
+        if name not in _seen:
+            if index == 0 and name == b":status":
+                continue
+            if not _NAME.fullmatch(name):
+                return f"a header of the answer has the name {name[:40]!r}"
+            if name in _OF_CONNECTIONS:
+                return f"the answer has the header {name.decode('ascii')}, which HTTP/2 does not know"
+            if len(_seen) < _KNOWN:
+                _seen.add(name)
+        if value.translate(None, _IN_VALUES):
+            return f"the value of the header {name.decode('ascii')} has a control character"
+    return None
+
+
 def head_of_one(request: WebRequest, authority: bytes) -> bytes:
     """The head in HTTP/1.1 (RFC 9112, 3), with its blank line."""
     headers = request.headers
@@ -79,21 +102,31 @@ def head_of_one(request: WebRequest, authority: bytes) -> bytes:
     return b"".join(parts)
 
 
-def head_of_two(request: WebRequest, origin: Origin, authority: bytes) -> list[tuple[bytes, bytes]]:
-    """The fields in HTTP/2 (RFC 9113, 8.3.1), those with a colon first."""
-    headers = request.headers
+def head_of_two(
+    request: WebRequest, scheme: bytes, authority: bytes
+) -> tuple[tuple[tuple[bytes, bytes], ...], Headers, int | None]:
+    """The fields in HTTP/2 (RFC 9113, 8.3.1).
+
+    Returns:
+        those that other requests are likely to have too, those with a colon first; those that are different each
+        time; and the body's length, where it is said.
+    """
+    method = request.method
     fields = [
-        (b":method", request.method),
-        (b":scheme", origin.scheme.encode("ascii")),
+        (b":method", method),
+        (b":scheme", scheme),
         (b":authority", authority),
         (b":path", request.target),
-        *headers,
+        _IDENTITY,
     ]
-    for name, _ in headers:
-        if name == _ENCODING:
-            break
-    else:
-        fields.append((_ENCODING, b"identity"))
-    if request.body or request.method in _WITH_LENGTH:
-        fields.append((b"content-length", b"%d" % len(request.body)))
-    return fields
+    fleeting = []
+    for pair in request.headers:
+        name = pair[0]
+        if name in _FLEETING:
+            fleeting.append(pair)
+        else:
+            fields.append(pair)
+            if name == _ENCODING:
+                fields.remove(_IDENTITY)
+    length = len(request.body) if request.body or method in _WITH_LENGTH else None
+    return tuple(fields), fleeting, length
