@@ -108,10 +108,10 @@ class Post(Exchange):
         self._leave()
         outgoing, wire = self._outgoing, self._wire
         if self._last_id:
+            # Without a status of its own: this one refuses the rest of an answer, not what was asked.
             lost = WireError(
-                "the stream with the answer was lost, and taking it up again is answered "
-                f"with HTTP status {refusal.status}",
-                status=refusal.status,
+                "the stream with the answer was lost, and taking it up again is answered with HTTP status "
+                f"{refusal.status}"
             )
             wire.inbox.failed(outgoing, lost)
             return

@@ -1,5 +1,6 @@
 """What a client does in each client scenario of the official conformance suite, with `erlmcp.client` alone."""
 
+import contextlib
 import json
 import os
 import sys
@@ -212,7 +213,13 @@ def _no_sample(params: dict[str, Any]) -> dict[str, Any]:
 def _fetch_with(pool: Pool) -> Any:
     # The suite's servers are on the loopback, where authorization servers are not looked for otherwise.
     async def send(
-        method: str, url: str, *, headers: Any, body: bytes, limit: int, timeout: float  # noqa: ASYNC109
+        method: str,
+        url: str,
+        *,
+        headers: Any,
+        body: bytes,
+        limit: int,
+        timeout: float,  # noqa: ASYNC109
     ) -> Any:
         return await fetch(pool, method, url, headers=headers, body=body, limit=limit, timeout=timeout)
 
@@ -233,9 +240,7 @@ def run(scenario: str, url: str) -> int:
 
         return Deferred.fromCoroutine(play(clock, scenario, url)).addErrback(over)
 
-    try:
+    with contextlib.suppress(SystemExit):
         react(begin, [], reactor)
-    except SystemExit:
-        pass
     print(f"ended: {ended[0] if ended else 'well'}")
     return 1 if ended else 0
