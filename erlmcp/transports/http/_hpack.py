@@ -75,7 +75,8 @@ class PlainEncoder(Encoder):
         block = [
             _field(name, value) if name not in _SECRET else _literal(name, value) for name, value in headers
         ]
-        if self.header_table.resized:
+        # hpack's own looks at `resized`, and forgets a change that was asked for twice.
+        if self.table_size_changes:
             block.insert(0, self._encode_table_size_change())
             self.header_table.resized = False
         return b"".join(block)

@@ -113,9 +113,6 @@ class Http2Connection(Outflow):
         held, self._held = self._held, b""
         self._take(held)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        """Never called: who may not stay is told so before HTTP/2 begins."""
-
     # What the listener calls
 
     def drain(self) -> None:
@@ -124,6 +121,7 @@ class Http2Connection(Outflow):
             return
         self._leaving = self.closes = True
         if self._streams or self._inside:
+            self._flush()
             # h2 would send nothing any more after its own.
             last = self._h2.highest_inbound_stream_id
             self._write(GoAwayFrame(0, last_stream_id=last, error_code=ErrorCodes.NO_ERROR).serialize())
@@ -200,6 +198,7 @@ class Http2Connection(Outflow):
         if self.phase == FRESH:
             self.phase = IDLE
         stream = self._streams[number] = Stream(self, number, exchange, now)
+        stream.complete = event.stream_ended is not None
         if exchange.refusal is not None:
             exchange.refuse(stream, exchange.refusal)
         elif event.stream_ended is None and b"expect" in (exchange.headers or {}):

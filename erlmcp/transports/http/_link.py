@@ -7,9 +7,9 @@ from twisted.python.failure import Failure
 
 from erlmcp.interfaces import Peer
 from erlmcp.timing import Entry
-from erlmcp.transports import peer_of, tune
+from erlmcp.transports import peer_of
 from erlmcp.transports.http._answers import Refusal, Stamp
-from erlmcp.transports.http._direct import send_at_once, sends_at_once, waiting
+from erlmcp.transports.http._direct import send_at_once, waiting
 from erlmcp.transports.http._phase import CLOSING, FRESH, GONE, Phase
 from erlmcp.transports.http._shared import Shared
 
@@ -94,10 +94,6 @@ class Link:
         """Answer what has begun, then close; now, if nothing has."""
         raise NotImplementedError
 
-    def _refuse(self, refusal: Refusal) -> None:
-        """Say why the connection may not stay, and close it."""
-        raise NotImplementedError
-
     def _go_on(self) -> None:
         """The transport takes bytes again."""
         raise NotImplementedError
@@ -110,31 +106,6 @@ class Link:
         """Give back what only a connection needs that still reads."""
 
     # What Twisted calls
-
-    def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
-        """The connection is there."""
-        self.transport = transport
-        self.connectionMade()
-
-    def connectionMade(self) -> None:
-        """May it stay?"""
-        shared = self._shared
-        transport = self.transport
-        tune(transport)
-        self._direct = sends_at_once(transport)
-        transport.registerProducer(self, streaming=True)
-        shared.connections[self] = None
-        self._since = shared.seconds()
-        peer = peer_of(transport, name="http", listener=shared.name)
-        reason = shared.limits.admit(peer)
-        if reason is None:
-            self._peer = peer
-            self._wake_in(shared.wire.lease)
-        elif peer.secure:
-            # There is no handshake yet, so nothing can be said.
-            transport.abortConnection()
-        else:
-            self._refuse(crowded(reason))
 
     def pauseProducing(self) -> None:
         """The transport's buffer is full: nothing more is begun until it is empty."""

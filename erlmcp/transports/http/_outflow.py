@@ -12,6 +12,7 @@ from erlmcp.transports.http._stream import Pairs, Stream
 
 _WAITING: Final = 16
 _TINY: Final = 1024
+_NOTHING: Final = bytearray()
 
 
 class Outflow(Link):
@@ -37,7 +38,7 @@ class Outflow(Link):
         self._inside = False  # whether frames are being taken: what that comes to is flushed at its end
 
     def _rest(self) -> None:
-        """Nothing can be done for now: say what is waited for, and how long."""
+        """Nothing can be done for now: arrange for what is waited for to be looked after."""
         raise NotImplementedError
 
     # What a stream asks for
@@ -57,60 +58,62 @@ class Outflow(Link):
         if self._inside or not stream.waits or self._pending < most:
             return False
         self._cut_off(stream)
-        self._flush()
+        self._settle()
         return True
 
     def head(self, stream: Stream, headers: Pairs, *, last: bool) -> None:
-        """Send the head of an answer."""
+        """Send the head of an answer. Unless it is all, `data` follows at once."""
         self._h2.send_headers(stream.number, headers, last)
         if last:
             self._end_stream(stream)
-        if not self._inside:
-            self._flush()
+            self._settle()
 
     def data(self, stream: Stream, data: bytes, *, last: bool) -> None:
         """Send content, or keep it until it may be sent."""
         stream.last = last
+        size = len(data)
         if stream.waits:
-            self._pending += len(data)
             stream.waits += data
-            self._bound(stream)
-            return
-        left = data if self._paused else self._send(stream, data)
-        if left:
-            stream.waits = bytearray(left)
-            stream.moved = self._shared.seconds()
-            self._pending += len(left)
-            self._waiting[stream] = None
-            self._bound(stream)
-        elif last:
-            self._end_stream(stream)
+            self._wait(stream, size)
         else:
-            stream.since = self._shared.seconds()
-        if not self._inside:
-            self._flush()
-            self._rest()
+            sent = 0 if size and self._paused else self._send(stream, data)
+            if sent < size:
+                stream.waits = bytearray(data[sent:])
+                stream.moved = self._shared.seconds()
+                self._waiting[stream] = None
+                self._wait(stream, size - sent)
+            elif last:
+                self._end_stream(stream)
+            else:
+                stream.since = self._shared.seconds()
+        self._settle()
 
     def drop(self, stream: Stream) -> None:
         """No answer will come: only this stream ends for that."""
         self._forget(stream)
         self._h2.reset_stream(stream.number, ErrorCodes.CANCEL)
+        self._settle()
+
+    def _settle(self) -> None:
         if not self._inside:
             self._flush()
             self._rest()
 
-    def _send(self, stream: Stream, data: bytes | bytearray) -> bytes | bytearray:
-        """Send as much as the windows allow; gives the rest. The last of an answer ends its stream."""
+    def _send(self, stream: Stream, data: bytes | bytearray) -> int:
+        """Send as much as the windows allow; gives how much. The last of an answer ends its stream."""
         number = stream.number
-        window = self._h2.local_flow_control_window(number)
         size = len(data)
-        if not size or (size <= window and size <= MOST_PAYLOAD):
-            if size or stream.last:
-                self._h2.send_data(number, bytes(data), stream.last)
-                self._frames.sent()
-            return b""
+        if not size:
+            # Nothing is always allowed, and says at most that this was all.
+            if stream.last:
+                self._h2.send_data(number, b"", end_stream=True)
+            return 0
+        most = min(size, self._h2.local_flow_control_window(number))
+        if most == size <= MOST_PAYLOAD:
+            self._h2.send_data(number, bytes(data), stream.last)
+            self._frames.sent()
+            return size
         sent = 0
-        most = min(size, window)
         while sent < most:
             end = min(sent + MOST_PAYLOAD, most)
             self._h2.send_data(number, bytes(data[sent:end]), stream.last and end == size)
@@ -118,7 +121,7 @@ class Outflow(Link):
                 # Who opens the window byte by byte earns nothing by it.
                 self._frames.sent()
             sent = end
-        return data[sent:]
+        return sent
 
     def _widen(self, number: int) -> None:
         if number:
@@ -134,29 +137,29 @@ class Outflow(Link):
             if self._paused or self._h2.outbound_flow_control_window <= 0:
                 break
             self._send_more(stream)
-        if not self._inside:
             self._flush()
 
     def _send_more(self, stream: Stream) -> None:
         if self._paused:
             return
-        before = len(stream.waits)
-        left = self._send(stream, stream.waits)
-        if len(left) == before:
+        sent = self._send(stream, stream.waits)
+        if not sent:
             return
-        self._pending -= before - len(left)
-        del self._waiting[stream]
-        stream.waits = left
         stream.since = stream.moved = self._shared.seconds()
-        if left:
+        self._pending -= sent
+        del self._waiting[stream]
+        if sent < len(stream.waits):
+            del stream.waits[:sent]
             self._waiting[stream] = None
-        elif stream.last:
-            self._end_stream(stream)
+        else:
+            stream.waits = _NOTHING
+            if stream.last:
+                self._end_stream(stream)
 
-    def _bound(self, stream: Stream) -> None:
-        """Answers are owed, whatever waits; but not without any end to it."""
-        most = _WAITING * self._shared.wire.write_buffer
-        if self._pending > most and len(self._waiting) > 1:
+    def _wait(self, stream: Stream, size: int) -> None:
+        """So much more waits. Answers are owed, whatever waits; but not without any end to it."""
+        self._pending += size
+        if self._pending > _WAITING * self._shared.wire.write_buffer and len(self._waiting) > 1:
             self._cut_off(stream)
 
     def _flush(self) -> None:
@@ -170,15 +173,16 @@ class Outflow(Link):
         """The answer is sent to its end."""
         self._forget(stream)
         self._frames.answered()
-        if not stream.complete:
+        if not stream.complete and not self._h2.streams[stream.number].closed:
             # The rest of the request is of no use to anybody (RFC 9113, 8.1).
             self._h2.reset_stream(stream.number, ErrorCodes.NO_ERROR)
 
     def _forget(self, stream: Stream) -> None:
         self._streams.pop(stream.number, None)
-        if self._waiting.pop(stream, self) is None:
+        if stream in self._waiting:
+            del self._waiting[stream]
             self._pending -= len(stream.waits)
-            stream.waits = b""
+            stream.waits = _NOTHING
         if not stream.complete:
             self._bodies -= stream.size
         if not self._streams:

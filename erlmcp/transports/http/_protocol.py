@@ -4,13 +4,14 @@ Requests are answered one after the other, so answers cannot get out of order; w
 bounded buffer, and then in its own. The machine is drawn in ``docs/machines/http-connection.md``.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from erlmcp.interfaces import Peer
+from erlmcp.transports import peer_of, tune
 from erlmcp.transports.http import _sse
 from erlmcp.transports.http._answers import (
     CONTINUE,
@@ -21,6 +22,7 @@ from erlmcp.transports.http._answers import (
     connection_field,
     stream_head,
 )
+from erlmcp.transports.http._direct import sends_at_once
 from erlmcp.transports.http._exchange import Exchange
 from erlmcp.transports.http._familiar import Head
 from erlmcp.transports.http._head import Purpose
@@ -55,6 +57,31 @@ class HttpConnection(Link):
         self._successor: Link | None = None
 
     # What Twisted calls
+
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
+        """The connection is there."""
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """May it stay?"""
+        shared = self._shared
+        transport = self.transport
+        tune(transport)
+        self._direct = sends_at_once(transport)
+        transport.registerProducer(self, streaming=True)
+        shared.connections[self] = None
+        self._since = shared.seconds()
+        peer = peer_of(transport, name="http", listener=shared.name)
+        reason = shared.limits.admit(peer)
+        if reason is None:
+            self._peer = peer
+            self._wake_in(shared.wire.lease)
+        elif peer.secure:
+            # There is no handshake yet, so nothing can be said.
+            transport.abortConnection()
+        else:
+            Exchange(None).refuse(self, crowded(reason))
 
     def dataReceived(self, data: bytes) -> None:
         """Some bytes of some requests."""
@@ -359,9 +386,6 @@ class HttpConnection(Link):
             if exchange.begun:
                 self._write(_sse.COMMENT if exchange.legacy else _sse.chunk(_sse.COMMENT))
         self._wake_in(limit)
-
-    def _refuse(self, refusal: Refusal) -> None:
-        Exchange(None).refuse(self, refusal)
 
     def _let_go(self) -> None:
         intake, self._intake = self._intake, None

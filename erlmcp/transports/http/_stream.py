@@ -10,6 +10,7 @@ Pairs = list[tuple[bytes, bytes]]
 _JSON: Final = (b"content-type", b"application/json")
 _OK: Final = (b":status", b"200")
 _NO_CONTENT: Final = 204
+_NOTHING: Final = bytearray()  # never grows: what waits gets an array of its own
 
 
 class Carrier(Protocol):
@@ -81,7 +82,7 @@ class Stream:
         self.size = 0
         self.received = 0
         self.complete = False
-        self.waits: bytes | bytearray = b""
+        self.waits = _NOTHING
         self.moved = 0.0
         self.last = False
 
@@ -133,7 +134,7 @@ class Stream:
             exchange.begun = True
             headers = [_OK, (b"date", carrier.date), *pairs(_sse.FIELDS + fields + exchange.cors)]
             carrier.head(self, headers, last=last and not data)
-            if not data:
+            if last and not data:
                 return
         elif not owed and not last and carrier.overflows(self):
             return
