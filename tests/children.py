@@ -117,6 +117,12 @@ class ChildCase(TestCase):
         self.addCleanup(child.end, Grace(0, 0, 1))
         return child, ears
 
+    def folder(self) -> Path:
+        """A new folder."""
+        path = Path(self.mktemp()).absolute()
+        path.mkdir()
+        return path
+
     async def pids(self, ears: Ears, count: int = 1) -> Sequence[int]:
         """The numbers that a child prints first, one in each line."""
         await ears.until(lambda: ears.output.count(b"\n") >= count or ears.exit)
@@ -125,4 +131,4 @@ class ChildCase(TestCase):
 
 def descriptors() -> set[int]:
     """The descriptors that this process has open."""
-    return {int(name) for name in os.listdir("/proc/self/fd") if Path(f"/proc/self/fd/{name}").exists()}
+    return {int(path.name) for path in Path("/proc/self/fd").iterdir() if path.exists()}

@@ -165,7 +165,9 @@ class ChildWireTests(TestCase):
 
     async def test_cannot_be_started(self) -> None:
         wire, inbox = self.wire(Command(("/none/such",)))
-        with self.assertRaisesRegex(WireError, "/none/such could not be started: /none/such: No such file") as caught:
+        with self.assertRaisesRegex(
+            WireError, "/none/such could not be started: /none/such: No such file"
+        ) as caught:
             await wire.open(inbox)
         self.assertTrue(caught.exception.unsent)
         await wire.close()
@@ -245,6 +247,6 @@ class ChildWireTests(TestCase):
         wire.send(Outgoing(json.dumps(request).encode(), answered=True))
         (answer,) = await self.lines(inbox, 1)
         self.assertEqual(json.loads(answer)["result"]["protocolVersion"], "2025-11-25")
-        exit = await wire.child.end()
-        self.assertEqual(str(exit), "exit code 0")
+        end = await wire.child.end()
+        self.assertEqual(str(end), "exit code 0")
         await wire.close()

@@ -7,7 +7,8 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -108,7 +109,7 @@ class OpenTests(WireCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_refused(self) -> None:
-        self.endpoint.attempt.errback(ConnectionRefusedError())
+        self.endpoint.attempt.errback(Refused())
         error = self.failureResultOf(self.opening, WireError).value
         self.assertIn("no connection to there: Connection was refused", str(error))
         self.assertTrue(error.unsent)
@@ -326,7 +327,7 @@ class MakerTests(SynchronousTestCase):
 
     def test_a_failing_endpoint(self) -> None:
         endpoint = Endpoint(Clock())
-        endpoint.attempt = fail(ConnectionRefusedError())
+        endpoint.attempt = fail(Refused())
         wire = LineWire(endpoint.clock, endpoint, "there")  # type: ignore[arg-type]
         self.failureResultOf(wire.open(Inbox()), WireError)
 
@@ -348,6 +349,11 @@ class SocketTests(TestCase):
         port = await serverFromString(reactor, description).listen(Factory.forProtocol(Echo))
         self.addCleanup(port.stopListening)
         return port
+
+    def folder(self) -> Path:
+        path = Path(self.mktemp()).absolute()
+        path.mkdir()
+        return path
 
     async def talk(self, description: str) -> None:
         inbox = Inbox()
@@ -380,8 +386,7 @@ class SocketTests(TestCase):
         await self.talk(f"unix:{path}")
 
     async def test_tls_with_a_clients_certificate(self) -> None:
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir()
+        folder = self.folder()
         for name in ("server", "client", "other"):
             write_certificate(folder / f"{name}.pem")
         trust = folder / "trust"
@@ -414,8 +419,7 @@ class SocketTests(TestCase):
         await wire.close()
 
     async def test_tls_with_a_server_that_nobody_vouches_for(self) -> None:
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir()
+        folder = self.folder()
         write_certificate(folder / "server.pem")
         pem = str(folder / "server.pem")
         port = await self.listen(f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}")

@@ -32,9 +32,9 @@ class CommandTests(SynchronousTestCase):
     def test_environment(self) -> None:
         """What programs need to start comes from ours, secrets do not, and what is given wins."""
         for name, value in {"HOME": "/h", "TERM": "() { x; }", "SECRET_TOKEN": "s", "USER": "u"}.items():
-            self.addCleanup(os.environ.__setitem__, name, os.environ[name]) if name in os.environ else self.addCleanup(
-                os.environ.pop, name
-            )
+            self.addCleanup(
+                os.environ.__setitem__, name, os.environ[name]
+            ) if name in os.environ else self.addCleanup(os.environ.pop, name)
             os.environ[name] = value
         inherited = inherited_environment()
         self.assertEqual((inherited["HOME"], inherited["USER"]), ("/h", "u"))
@@ -105,9 +105,13 @@ class ConfinementTests(SynchronousTestCase):
 
     def test_missing_programs(self) -> None:
         self.patch(os, "environ", {"PATH": "/nonexistent"})
-        with self.assertRaisesRegex(ValueError, "needs the program bwrap, which is not in PATH: install bubblewrap"):
+        with self.assertRaisesRegex(
+            ValueError, "needs the program bwrap, which is not in PATH: install bubblewrap"
+        ):
             Confinement("bwrap").check()
-        with self.assertRaisesRegex(ValueError, "needs the program systemd-run, .*a system that runs systemd"):
+        with self.assertRaisesRegex(
+            ValueError, "needs the program systemd-run, .*a system that runs systemd"
+        ):
             Confinement("systemd-run").check()
 
     def program(self, name: str, body: str) -> Path:
@@ -122,7 +126,9 @@ class ConfinementTests(SynchronousTestCase):
 
     def test_what_does_not_work_here(self) -> None:
         self.program("bwrap", "echo no user namespaces >&2; exit 1")
-        with self.assertRaisesRegex(ValueError, r"bwrap does not work here \(no user namespaces\): make it work"):
+        with self.assertRaisesRegex(
+            ValueError, r"bwrap does not work here \(no user namespaces\): make it work"
+        ):
             Confinement("bwrap").check()
         self.program("systemd-run", "exit 5")
         with self.assertRaisesRegex(ValueError, r"systemd-run does not work here \(exit code 5\)"):

@@ -30,7 +30,8 @@ class Pipe:
         return self.writer
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        assert self.producer is None and not streaming
+        assert self.producer is None
+        assert not streaming
         self.producer = producer
         producer.resumeProducing()
 
@@ -42,7 +43,8 @@ class Pipe:
         self.most = max(self.most, len(self.buffer))
 
     def loseConnection(self) -> None:
-        assert not self.buffer and self.producer is None
+        assert not self.buffer
+        assert self.producer is None
         self.closed = True
 
     def take(self) -> bytes:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -36,7 +37,9 @@ reactor.run()
 
 
 class OrphanTests(SynchronousTestCase):
-    def daemon(self, script: str, grace: float, count: int) -> tuple[subprocess.Popen[bytes], list[int], list[int]]:
+    def daemon(
+        self, script: str, grace: float, count: int
+    ) -> tuple[subprocess.Popen[bytes], list[int], list[int]]:
         """A process with one child; the child's own pids, as it prints them, and those above it."""
         daemon = subprocess.Popen(
             [sys.executable, "-c", DAEMON, script, str(grace)], stdout=subprocess.PIPE, env=environment()
@@ -62,13 +65,14 @@ class OrphanTests(SynchronousTestCase):
 
     def test_who_ends_in_time_may(self) -> None:
         """SIGTERM comes first, also then."""
-        target = os.path.abspath(self.mktemp())
-        script = f"exec 2>/dev/null; trap 'echo so >{target}; exit' TERM; echo $$; while :; do sleep 0.02; done"
+        target = Path(self.mktemp()).absolute()
+        script = (
+            f"exec 2>/dev/null; trap 'echo so >{target}; exit' TERM; echo $$; while :; do sleep 0.02; done"
+        )
         daemon, pids, everything = self.daemon(script, PATIENCE, 1)
         daemon.kill()
         wait_until(lambda: not any(map(present, everything)), f"all of {pids} are gone")
-        with open(target) as said:
-            self.assertEqual(said.read(), "so\n")
+        self.assertEqual(target.read_text(), "so\n")
 
     def test_a_descriptor_that_somebody_kept(self) -> None:
         """If the pipe outlives the daemon, its death is signalled all the same."""
@@ -91,23 +95,23 @@ class OrphanTests(SynchronousTestCase):
         self.addCleanup(daemon.stdout.close)
         pids = [int(daemon.stdout.readline()) for _ in range(2)]
         everything = launcher.descendants(daemon.pid)
-        (kept,) = [pid for pid in pids if os.getsid(pid) == pid and "launcher" not in command_of(parent_of(pid))]
+        (kept,) = [
+            pid for pid in pids if os.getsid(pid) == pid and "launcher" not in command_of(parent_of(pid))
+        ]
         self.addCleanup(os.kill, kept, signal.SIGKILL)
         daemon.kill()
         wait_until(lambda: not any(map(present, set(everything) - {kept})), "all but the keeper are gone")
 
 
 def command_of(pid: int) -> str:
-    with open(f"/proc/{pid}/cmdline") as words:
-        return words.read()
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def parent_of(pid: int) -> int:
-    with open(f"/proc/{pid}/stat") as fields:
-        return int(fields.read().rpartition(")")[2].split()[1])
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-class Done(Exception):
+class LeftError(Exception):
     """Stands for the end of a process."""
 
 
@@ -123,7 +127,7 @@ class BecomeTests(SynchronousTestCase):
         self.addCleanup(os.close, self.write)
 
         def leave(status: int) -> None:
-            raise Done(status)
+            raise LeftError(status)
 
         for name, stub in {
             "setsid": lambda: self.calls.append("setsid"),
@@ -142,7 +146,7 @@ class BecomeTests(SynchronousTestCase):
         raise OSError(errno.ENOENT, "none")
 
     def become(self, parent: int = 5) -> int:
-        with self.assertRaises(Done) as caught:
+        with self.assertRaises(LeftError) as caught:
             launcher.become(self.order, parent, self.write)
         status: int = caught.exception.args[0]
         return status
@@ -200,7 +204,16 @@ class WatchTests(SynchronousTestCase):
         self.reports, report = os.pipe()
         self.failure, self.failing = os.pipe()
         self.wakeup, self.wake = os.pipe()
-        self.ends = [self.orders, self.daemon, self.reports, report, self.failure, self.failing, self.wakeup, self.wake]
+        self.ends = [
+            self.orders,
+            self.daemon,
+            self.reports,
+            report,
+            self.failure,
+            self.failing,
+            self.wakeup,
+            self.wake,
+        ]
         self.addCleanup(self.close)
         self.patch(launcher, "ORDERS", self.orders)
         self.patch(launcher, "REPORTS", report)
@@ -328,7 +341,10 @@ class MainTests(SynchronousTestCase):
         reports, report = os.pipe()
         # Descriptors 3 and 4 of the launcher, by way of numbers that are neither.
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 50) for fd in (orders, report)]
-        actions = [(os.POSIX_SPAWN_DUP2, high[0], launcher.ORDERS), (os.POSIX_SPAWN_DUP2, high[1], launcher.REPORTS)]
+        actions = [
+            (os.POSIX_SPAWN_DUP2, high[0], launcher.ORDERS),
+            (os.POSIX_SPAWN_DUP2, high[1], launcher.REPORTS),
+        ]
         argv = [sys.executable, "-I", "-S", launcher.__file__]
         pid = os.posix_spawn(sys.executable, argv, environment(), file_actions=actions)
         for fd in (orders, report, *high):

@@ -26,9 +26,7 @@ class WordsTests(SynchronousTestCase):
 
     def test_the_last_lines_are_kept(self) -> None:
         self.words.feed(b"".join(b"%d\n" % number for number in range(100)) + b"end")
-        self.assertEqual(
-            self.words.tail.split("\n"), [*map(str, range(100 - TAIL_LINES + 1, 100)), "end"]
-        )
+        self.assertEqual(self.words.tail.split("\n"), [*map(str, range(100 - TAIL_LINES + 1, 100)), "end"])
 
     def test_a_flood_is_left_out_and_counted(self) -> None:
         self.words.feed(b"x\n" * (BURST + 50))
@@ -53,8 +51,12 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(self.reported, [("a" * LINE + "…", 0)])
 
     def test_nothing_forges_a_log_or_moves_a_cursor(self) -> None:
-        self.assertEqual(printable(b"a\x1b[2Jb\rc\x00d\te\xff"), "a\\x1b[2Jb\\rc\\x00d\te\N{REPLACEMENT CHARACTER}")
-        self.assertEqual(printable("right\N{RIGHT-TO-LEFT OVERRIDE}left\N{LINE SEPARATOR}".encode()), "right\\u202eleft")
+        self.assertEqual(
+            printable(b"a\x1b[2Jb\rc\x00d\te\xff"), "a\\x1b[2Jb\\rc\\x00d\te\N{REPLACEMENT CHARACTER}"
+        )
+        self.assertEqual(
+            printable("right\N{RIGHT-TO-LEFT OVERRIDE}left\N{LINE SEPARATOR}".encode()), "right\\u202eleft"
+        )
 
     @settings(deadline=None)
     @given(st.lists(st.binary(max_size=200)))

@@ -294,15 +294,12 @@ class Child:
             started.errback(LaunchError(f"{self.name} could not be started: {why}", self.tail))
 
     def _say_exited(self) -> None:
-        if self._exit is not None or not self._ran:
+        if self._exit is not None or self._status is None or not self._ran:
             return
         for fd in (STDOUT, STDERR):
             self._pipes.drain(fd)
         wrapped = self._command.sandbox.kind == "bwrap"
-        if self._status is None:
-            self._exit = Exit(None, None, self.tail)
-        else:
-            self._exit = Exit.from_status(self._status, self.tail, wrapped=wrapped)
+        self._exit = Exit.from_status(self._status, self.tail, wrapped=wrapped)
         self._receiver.ended(self._exit)
 
     def _say_gone(self) -> None:
