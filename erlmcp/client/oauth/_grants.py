@@ -30,7 +30,8 @@ class SigningKey:
 
     Attributes:
         pem: the key, PEM (PKCS 8, or the older forms of RSA and EC keys).
-        algorithm: the JWS algorithm; by default what fits the key: ES256, ES384, ES512, PS256 or EdDSA.
+        algorithm: the JWS algorithm; by default what fits the key and the server: ES256, ES384, ES512, PS256, RS256,
+            Ed25519 or EdDSA.
         key_id: the ``kid`` under which the authorization server knows it, if it has several.
     """
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import secrets
+import warnings
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -34,6 +35,7 @@ _ALGORITHMS: Final = [
     "PS384",
     "PS512",
     "EdDSA",
+    "Ed25519",
 ]
 _P256 = ec.SECP256R1()
 _SIGNATURE = ec.ECDSA(SHA256())
@@ -61,7 +63,7 @@ def client_assertion(
     """
     try:
         private = _load(key)
-        algorithm = key.algorithm or _algorithm_of(private)
+        algorithm = key.algorithm or _algorithm_of(private, accepted or ())
         if accepted is not None and algorithm not in accepted:
             raise AuthorizationError(
                 f"{audience} does not take client assertions signed with {algorithm}, but {', '.join(accepted)}"
@@ -77,7 +79,9 @@ def client_assertion(
             "exp": int(now) + _ASSERTION_LIFE,
             "jti": secrets.token_urlsafe(16),
         }
-        return jwt.encode(header, claims, private, algorithms=_ALGORITHMS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the old name of Ed25519 is old
+            return jwt.encode(header, claims, private, algorithms=_ALGORITHMS)
     except (JoseError, ValueError, TypeError) as error:
         raise AuthorizationError(f"the client's key cannot sign: {error}") from None
 
@@ -93,10 +97,12 @@ def _load(key: SigningKey) -> RSAKey | ECKey | OKPKey:
     raise ValueError("expected a private key as PEM: EC, RSA or Ed25519")
 
 
-def _algorithm_of(key: RSAKey | ECKey | OKPKey) -> str:
+def _algorithm_of(key: RSAKey | ECKey | OKPKey, accepted: tuple[str, ...]) -> str:
     if isinstance(key, ECKey):
         return _CURVE_ALGORITHMS.get(key.curve_name, "ES256")
-    return "PS256" if isinstance(key, RSAKey) else "EdDSA"
+    if isinstance(key, RSAKey):
+        return "RS256" if "RS256" in accepted and "PS256" not in accepted else "PS256"
+    return "EdDSA" if "EdDSA" in accepted else "Ed25519"  # RFC 9864: the old name where only that is known
 
 
 class ProofKey:
