@@ -1,7 +1,6 @@
 """Children for tests: who hears of one, and whether a process is there."""
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence

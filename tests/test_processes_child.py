@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
