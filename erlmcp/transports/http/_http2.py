@@ -17,7 +17,7 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 from hyperframe.frame import GoAwayFrame
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
+from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -45,7 +45,7 @@ _TOO_MUCH: Final = Refusal(
 )
 
 
-@implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
+@implementer(IPushProducer)
 class Http2Connection(Outflow):
     """A connection on which HTTP/2 was agreed on, or begun with. Made by `HttpConnection`, in whose place it goes on.
 

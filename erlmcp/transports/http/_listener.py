@@ -55,6 +55,7 @@ class HttpListener:
     Attributes:
         name: the listener's name.
         addresses: what it listens on, once bound.
+        shared: what its connections have in common.
 
     Raises:
         EndpointError: the endpoint description cannot be (a ValueError).
@@ -68,7 +69,7 @@ class HttpListener:
         self._rules = rules
         self._port: IListeningPort | None = None
         self._wheel = Wheel(context.clock)
-        self._shared = Shared(
+        self.shared = Shared(
             name=context.name,
             channel=context.channel,
             limits=context.limits,
@@ -77,7 +78,7 @@ class HttpListener:
             seconds=context.clock.seconds,
             second=second,
         )
-        self.factory = HttpFactory(self._shared)
+        self.factory = HttpFactory(self.shared)
 
     def bind(self) -> Deferred[None]:
         """Take the port and serve. Fails with `erlmcp.transports.BindError`."""
@@ -92,24 +93,24 @@ class HttpListener:
 
     def drain(self) -> Deferred[None]:
         """Accept no more, close what is idle, let the rest end; fires when no connection is left."""
-        self._shared.draining = True
-        self._shared.old.drain()
+        self.shared.draining = True
+        self.shared.old.drain()
         return self._end(lambda connection: connection.drain())
 
     def close(self) -> Deferred[None]:
         """End all connections now; fires when they are gone."""
-        self._shared.draining = True
+        self.shared.draining = True
         return self._end(lambda connection: connection.abort())
 
     def _end(self, how: Callable[[Connection], None]) -> Deferred[None]:
         port, self._port = self._port, None
         stopped = unlisten(port)
-        for connection in list(self._shared.connections):
+        for connection in list(self.shared.connections):
             how(connection)
 
         async def ended() -> None:
             await stopped
-            await self._shared.emptied()
+            await self.shared.emptied()
             self._wheel.stop()
 
         return Deferred.fromCoroutine(ended())
