@@ -73,14 +73,14 @@ class FileStore:
     Several processes may share it: a change takes a lock beside the file.
 
     Args:
-        path: the file. Its directory is made, with mode 0700, if it is not there.
+        path: the file; ``~`` is the home directory. Its directory is made, with mode 0700, if it is not there.
 
     Raises:
         ValueError: others can read or write the file, it is not this user's, or it is not a store.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+        self._path = Path(path).expanduser()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._read()
 
