@@ -1,4 +1,4 @@
-"""A supervisor: a `MultiService` that starts its children in order, heals them by the rules, and stops them in order."""
+"""A supervisor: a `MultiService` that starts its children in order, heals them by the rules, stops them in order."""
 
 import random
 import time
