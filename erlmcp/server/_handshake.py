@@ -5,14 +5,12 @@ and then the call passes the gates again with the answers.
 """
 
 from collections.abc import Callable, Mapping
-from secrets import token_hex
 from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from erlmcp.catalog import InvalidArguments
 from erlmcp.interfaces import Complete, IExchange, NeedsInput, Outcome, Principal, Request
@@ -32,12 +30,14 @@ from erlmcp.protocol import (
     read_greeting,
     read_level,
 )
+from erlmcp.server._call import internal_error, trace_of
 from erlmcp.server._events import read_event_id
 from erlmcp.server._handshake_call import HandshakeCall
 from erlmcp.server._live import LiveQuestions
 from erlmcp.server._session import Session, is_listening
 from erlmcp.server._sessions import Sessions
 from erlmcp.server._subscriptions import Subscriptions
+from erlmcp.telemetry import report
 
 log = Logger()
 
@@ -103,6 +103,7 @@ class HandshakeEdge:
             params=params,
             era="handshake",
             progress_token=None if meta.progress_token is UNSET else meta.progress_token,
+            trace=trace_of(meta, exchange.headers),
             peer=exchange.peer,
             headers=exchange.headers,
             received=received,
@@ -336,16 +337,8 @@ class HandshakeEdge:
         elif isinstance(error, CancelledError) and request.cancelled:
             error = errors.shutting_down()
         elif not isinstance(error, McpError):
-            incident = token_hex(4)
-            log.failure(
-                "{method} {name} of request {id} failed [{incident}]",
-                Failure(error),
-                method=request.method,
-                name=request.name,
-                id=request.id,
-                incident=incident,
-            )
-            error = errors.internal(f"Internal error; the log has it as {incident}")
+            reference = report(log, "{method} {name} of request {id} failed [{reference}]", error, request)
+            error = internal_error(reference)
         if call.stream is not None:
             call.answer(self._spell(request.id, error, request.method, revision))
         else:

@@ -21,6 +21,7 @@ from erlmcp.protocol import KeyRing
 from erlmcp.receipts import Unrecorded
 from erlmcp.server import Gates, Server
 from erlmcp.tap._frontends import Frontend, FrontendMaker, message_limits
+from erlmcp.tap._observation import make_tracing, observed
 from erlmcp.telemetry import Counters
 
 
@@ -35,6 +36,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         counters: what is counted.
         keys: where the sealing keys are from.
         engine: what is shared, not started yet; None for none.
+        tracing: a service that makes spans between its start, which is after the fork, and its stop; None for none.
     """
 
     server: Server
@@ -44,6 +46,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     counters: Counters
     keys: str
     engine: EmbeddedEngine | None = None
+    tracing: Any = None
 
 
 def backends_for(settings: Settings, plugins: Mapping[str, Any]) -> list[Any]:
@@ -110,6 +113,7 @@ def assemble(
     counters.gauge("erlmcp_requests_in_flight", (), lambda: admit.under_way)
     engine = _engine(settings, environ if keep_state else None, reactor, counters, problems)
     middleware = _middleware(settings, problems)
+    tracing = make_tracing(settings, reactor, problems)
     sizes = {one.name: one.limits.message for one in settings.listen}
     server = Server(
         name=settings.server.name,
@@ -120,18 +124,18 @@ def assemble(
         gates=Gates(
             limits=LimitsGate(sizes, settings.limits.message),
             authenticate=AuthenticateGate(),
-            authorize=AuthorizeGate(),
+            authorize=AuthorizeGate() if tracing is None else tracing.authorize(AuthorizeGate()),
             rate=RateGate(),
             validate=ValidateGate(catalog),
             admit=admit,
-            record=Unrecorded(),
+            record=Unrecorded() if tracing is None else tracing.record(Unrecorded()),
             check_answer=check_answer,
         ),
-        counters=counters,
+        counters=observed(settings, counters),
         key_ring=ring,
         engine=engine,
         clock=reactor,
-        middleware=middleware,
+        middleware=middleware if tracing is None else [tracing.current, *middleware],
         limits=message_limits(settings.limits),
         page_size=settings.server.page_size,
         sessions_per_hour=settings.limits.sessions,
@@ -151,6 +155,7 @@ def assemble(
         counters=counters,
         keys=origin,
         engine=engine,
+        tracing=tracing,
     )
 
 

@@ -9,8 +9,8 @@ from erlmcp.config import ConfigurationError, Settings
 from erlmcp.tap._assembly import assemble
 from erlmcp.tap._daemon import Daemon
 from erlmcp.tap._exit import StartFailed, on_terminal
+from erlmcp.tap._logging import configure
 from erlmcp.tap._options import Options
-from erlmcp.telemetry import log_from
 
 
 def makeService(options: Options) -> Daemon:
@@ -21,7 +21,7 @@ def makeService(options: Options) -> Daemon:
     """
     from twisted.internet import reactor
 
-    log_from(options.settings.telemetry.log_level)
+    configure(options.settings.telemetry)
     return make_daemon(options.settings, options.backends, reactor)
 
 
