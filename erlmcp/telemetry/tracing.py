@@ -93,10 +93,10 @@ class Tracing(Service):
         """Begin to make spans."""
         super().startService()  # type: ignore[no-untyped-call]
         sampler = ParentBased(TraceIdRatioBased(self._share))
-        resource = Resource(self._resource).merge(Resource.create())
-        if resource.attributes.get("service.name") == "unknown_service":
-            resource = resource.merge(Resource({"service.name": self._resource["service.name"]}))
-        self._provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
+        found = Resource.create()
+        said = found.attributes if not str(found.attributes.get("service.name")).startswith("unknown") else {}
+        own = Resource({name: value for name, value in self._resource.items() if name not in said})
+        self._provider = TracerProvider(sampler=sampler, resource=found.merge(own), shutdown_on_exit=False)
         self._provider.add_span_processor(self._processor(self._exporter()))
         self._tracer = self._provider.get_tracer("erlmcp", self._resource["service.version"])
 
