@@ -91,7 +91,7 @@ class Supervisor(MultiService):
         self._actions: deque[Action | ChildSpec] = deque()
         self._acting = False
         self._timer: Any = None
-        self._preparing: Deferred[None] | None = None
+        self._preparing: Deferred[StartFailure | None] | None = None
         self._started: Deferred[None] | None = None
         self._stopped: Deferred[None] | None = None
         self._over = False
@@ -127,15 +127,17 @@ class Supervisor(MultiService):
             Exception: what a child failed with, if that is known at once.
         """
         Service.privilegedStartService(self)
-        preparing = self._preparing = Deferred.fromCoroutine(self._prepare())
-        _raise_if_failed(preparing)
         prepared: Deferred[None] = Deferred()
 
-        def failed(failure: Failure) -> Failure:
-            prepared.errback(failure)
-            return failure
+        def over(error: StartFailure | None) -> StartFailure | None:
+            if error is None:
+                prepared.callback(None)
+            else:
+                prepared.errback(error)
+            return error
 
-        preparing.addCallbacks(prepared.callback, failed)
+        self._preparing = Deferred.fromCoroutine(self._prepare()).addCallback(over)
+        _raise_if_failed(prepared)
         return prepared
 
     def startService(self) -> Deferred[None]:
@@ -154,8 +156,10 @@ class Supervisor(MultiService):
         self._since = self._wall()
         started = self._started = Deferred()
         self.ended.addErrback(self._not_started)
-        preparing = succeed(None) if self._preparing is None else self._preparing
-        preparing.addCallbacks(lambda _: self._begin(), lambda failure: self._finish(failure.value))
+        if self._preparing is None:
+            self._begin()
+        else:
+            self._preparing.addCallback(lambda error: self._begin() if error is None else self._finish(error))
         _raise_if_failed(started)
         return started
 
@@ -258,24 +262,28 @@ class Supervisor(MultiService):
             self._added[spec.name] = added
         self._do([spec, *actions])
 
-    async def _prepare(self) -> None:
+    async def _prepare(self) -> StartFailure | None:
         for name, spec in list(self._specs.items()):
             try:
                 service = self._prepared[name] = self._adopt(spec)
                 await maybeDeferred(service.privilegedStartService)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a child may fail as it likes
                 await self._unprepare()
-                raise StartFailure(name, error) from error
+                return StartFailure(name, error)
             if self._stopped is not None:
-                return
+                break
+        return None
 
     async def _unprepare(self) -> None:
         """Stop what was made but not started."""
         for name in reversed(list(self._prepared)):
             service = self._prepared.pop(name, None)
             if service is not None:
-                await Incarnation(self._specs[name], 0, service, self._clock, f"{self.path}/{name}").stop()
-                self._let_go(service)
+                await self._discard(self._specs[name], service)
+
+    async def _discard(self, spec: ChildSpec, service: Any) -> None:
+        await Incarnation(spec, 0, service, self._clock, f"{self.path}/{spec.name}").stop()
+        self._let_go(service)
 
     def _begin(self) -> None:
         if self._stopped is None:
@@ -310,7 +318,9 @@ class Supervisor(MultiService):
                 self._specs.pop(name, None)
                 self._answer_added(name, error)
             case Removed(name):
-                self._specs.pop(name, None)
+                spec, prepared = self._specs.pop(name, None), self._prepared.pop(name, None)
+                if spec is not None and prepared is not None:
+                    Deferred.fromCoroutine(self._discard(spec, prepared))
                 self._answer_added(name, RuntimeError(f"{name} was removed before it was ready"))
                 for waiting in self._removals.pop(name, ()):
                     waiting.callback(None)

@@ -1,13 +1,14 @@
 """The parts, put together: settings in, a server and its listeners out. Nothing is opened here."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from erlmcp import __version__, config
 from erlmcp.catalog import Catalog, NameCollision, ValidateGate, check_answer
-from erlmcp.config import ConfigurationError, Problem, Settings
+from erlmcp.config import ConfigurationError, Problem, ProviderSettings, Settings
 from erlmcp.engine import FILE_NAME, Bounds, EmbeddedEngine, EngineFileError, inspect
 from erlmcp.governor import (
     AdmitGate,
@@ -22,6 +23,7 @@ from erlmcp.receipts import Unrecorded
 from erlmcp.server import Gates, Server
 from erlmcp.tap._frontends import Frontend, FrontendMaker, message_limits
 from erlmcp.tap._observation import make_tracing, observed
+from erlmcp.tap._standing import Standing
 from erlmcp.telemetry import Counters
 
 
@@ -32,7 +34,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         server: the server.
         frontends: its listeners, in the order in which they are bound.
         console: the listener for health and metrics, or None.
-        backends: what serves.
+        backends: what serves, each as the catalog knows it.
         counters: what is counted.
         keys: where the sealing keys are from.
         engine: what is shared, not started yet; None for none.
@@ -105,7 +107,7 @@ def assemble(
     """
     problems: list[Problem] = []
     ring, origin = _key_ring(settings, environ, problems, make=make_keys)
-    catalog = _catalog(settings, backends, reactor, problems)
+    catalog, standing = _catalog(settings, backends, reactor, problems)
     counters = Counters()
     admit = AdmitGate(
         reactor.seconds, timeout=settings.limits.timeout, concurrency=settings.limits.concurrency
@@ -151,7 +153,7 @@ def assemble(
         server=server,
         frontends=[one for one in made if one is not None],
         console=console,
-        backends=backends,
+        backends=standing,
         counters=counters,
         keys=origin,
         engine=engine,
@@ -159,16 +161,25 @@ def assemble(
     )
 
 
-def _catalog(settings: Settings, backends: Sequence[Any], reactor: Any, problems: list[Problem]) -> Catalog:
+def _catalog(
+    settings: Settings, backends: Sequence[Any], reactor: Any, problems: list[Problem]
+) -> tuple[Catalog, list[Standing]]:
     catalog = Catalog()
+    found: list[Standing] = []
     for one, backend in zip(settings.providers, backends, strict=False):
         try:
             if hasattr(backend, "bind"):
                 backend.bind(reactor)
-            catalog.add_backend(backend)
+            standing = Standing(backend, partial(_build, one))
+            catalog.add_backend(standing)
+            found.append(standing)
         except (NameCollision, RuntimeError) as error:
             problems.append(settings.problem(f"{one.key}.use", str(error)))
-    return catalog
+    return catalog, found
+
+
+def _build(one: ProviderSettings) -> Any:
+    return config.backend(one.use, one.options, config.providers())
 
 
 def _middleware(settings: Settings, problems: list[Problem]) -> list[Any]:
