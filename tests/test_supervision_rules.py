@@ -1,4 +1,4 @@
-"""The decisions of a supervisor: against a model of OTP's rules, and what must hold whatever happens in whatever order."""
+"""The decisions of a supervisor: against a model of OTP, and what must hold whatever happens in whatever order."""
 
 from collections import deque
 from typing import Any

@@ -1,4 +1,4 @@
-"""Supervisors as services: children with readiness, deadlines, ends of their own, trees, and what twistd does with them."""
+"""Supervisors as services: children that take their time, end by themselves, nest, come and go."""
 
 from collections.abc import Callable
 from typing import Any

@@ -23,6 +23,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         name, title, version: as clients see them; the version's default is erlmcp's own.
         instructions: guidance for the model; that of the providers where empty.
         state: the directory for what outlives the process; None for none.
+        runtime: the directory for the admin socket, which nobody else may enter; None for none.
         keys: sealing keys, newest first.
         drain: seconds that calls in flight get when the daemon ends.
         page_size: entries on one page of a list.
@@ -34,6 +35,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     version: Text | None = None
     instructions: str = ""
     state: Text | None = None
+    runtime: Text | None = None
     keys: Secret | None = None
     drain: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     page_size: Annotated[int, Meta(ge=1, le=10_000)] = 100

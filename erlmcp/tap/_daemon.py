@@ -1,5 +1,6 @@
 """The daemon as a service: a tree that comes up whole, or a failed start; a drain, then the end."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succee
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from erlmcp import __version__
 from erlmcp.engine import EngineFileError
 from erlmcp.supervision import ChildSpec, StartFailure, Status, Supervisor, spell
 from erlmcp.systemd import Notifier
@@ -18,6 +20,8 @@ from erlmcp.tap._listening import noted
 from erlmcp.tap._tree import CLOSING, ailing, tree
 
 log = Logger(namespace="erlmcp.tap")
+
+Answers = dict[str, Callable[[dict[str, Any]], Any]]
 
 _ENDING = 30.0
 """Seconds after which parts that still have not gone are left behind. Each has a deadline of its own."""
@@ -36,10 +40,12 @@ class Daemon(MultiService):
         frontends: a child in place of the listeners of `parts`.
         last: further children of the tree, after all others.
         notifier: tells systemd how it fares.
+        admin_answers: where its answers to the operator go, by question.
 
     Attributes:
         parts: what it runs; may be replaced until it starts.
         tree: the root supervisor; None before the start.
+        admin_answers: by question, what gives the answer on the admin socket; others may add theirs.
         reload: takes up another configuration on a hang-up; None if that cannot be done.
     """
 
@@ -55,11 +61,14 @@ class Daemon(MultiService):
         frontends: ChildSpec | None = None,
         last: Sequence[ChildSpec] = (),
         notifier: Notifier | None = None,
+        admin_answers: Answers | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.setName("erlmcp")  # type: ignore[no-untyped-call]
         self.parts = parts
         self.tree: Supervisor | None = None
+        self.admin_answers: Answers = {} if admin_answers is None else admin_answers
+        self.admin_answers["status"] = lambda _question: self.report()
         self.reload: Callable[[], Deferred[None]] | None = None
         self._reactor = reactor
         self._drain = drain
@@ -88,6 +97,16 @@ class Daemon(MultiService):
     def status(self) -> Status | None:
         """The tree as it is now; None before the start."""
         return None if self.tree is None else self.tree.status()
+
+    def report(self) -> dict[str, Any]:
+        """What ``erlmcp status`` shows."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "unready": self.unready,
+            "in_flight": self.parts.server.in_flight,
+            "tree": self.status(),
+        }
 
     def privilegedStartService(self) -> None:
         """Bind the listeners, before privileges are shed.
