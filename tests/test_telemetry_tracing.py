@@ -214,7 +214,8 @@ class SpanTests(SpanTestCase):
         )
 
     def test_the_environment_may_name_it(self) -> None:
-        self.patch(os, "environ", {**os.environ, "OTEL_SERVICE_NAME": "theirs"})
+        os.environ["OTEL_SERVICE_NAME"] = "theirs"
+        self.addCleanup(os.environ.pop, "OTEL_SERVICE_NAME")
         self.tracing.stopService()
         self.exporter = InMemorySpanExporter()
         self.tracing.startService()
