@@ -47,6 +47,7 @@ class Daemon(MultiService):
         tree: the root supervisor; None before the start.
         admin_answers: by question, what gives the answer on the admin socket; others may add theirs.
         reload: takes up another configuration on a hang-up; None if that cannot be done.
+        up: called once it serves, with None, or cannot, with the error.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Daemon(MultiService):
         self.admin_answers: Answers = {} if admin_answers is None else admin_answers
         self.admin_answers["status"] = lambda _question: self.report()
         self.reload: Callable[[], Deferred[None]] | None = None
+        self.up: Callable[[BaseException | None], None] = lambda _: None
         self._reactor = reactor
         self._drain = drain
         self._signals = signals
@@ -93,6 +95,14 @@ class Daemon(MultiService):
         if getattr(self.parts.engine, "trouble", None) is not None:
             return "the engine cannot write its file"
         return ailing(self.tree.status())
+
+    def listeners(self) -> list[Any]:
+        """The listeners as they are now."""
+        frontends = None if self.tree is None else self.tree.service("frontends")
+        if frontends is None:
+            return []
+        services = [frontends.service(child.name) for child in frontends.status().children]
+        return [one.listener for one in services if one is not None]
 
     def status(self) -> Status | None:
         """The tree as it is now; None before the start."""
@@ -165,6 +175,7 @@ class Daemon(MultiService):
         log.info("sealing keys: {origin}", origin=self.parts.keys)
         self._state = "ready"
         self._reactor.callWhenRunning(self._say_ready)
+        self.up(None)
 
     def _say_ready(self) -> None:
         log.info("ready")
@@ -175,8 +186,9 @@ class Daemon(MultiService):
         if self._has_failed or self._state == "draining":
             return
         self._has_failed = True
+        self.up(failure.value)
         what = "cannot start" if self._state == "starting" else "cannot go on"
-        log.critical("{what}: {message}", what=what, message=_message(failure.value))
+        log.critical("{what}: {why}", what=what, why=_message(failure.value))
         self._leave(1)
         self._reactor.callWhenRunning(self._reactor.stop)
 

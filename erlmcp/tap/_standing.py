@@ -198,8 +198,9 @@ class Standing:
             )
 
     def _lost(self, backend: Any, error: Exception) -> None:
-        crashed, self.crashed = self.crashed, None
-        if backend is self._backend and crashed is not None:
+        if backend is self._backend and self.crashed is not None:
+            # Once: what it fails on the way out is of no interest.
+            crashed, self.crashed = self.crashed, None
             crashed(error)
 
 
