@@ -61,6 +61,13 @@ class Daemon:
         return cls([*options, *(["--provider", provider] if provider else [])], [port])
 
     @property
+    def pid(self) -> int:
+        """Of its process."""
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """The endpoint on the first port."""
         return f"http://127.0.0.1:{self.ports[0]}/mcp"

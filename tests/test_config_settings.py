@@ -154,7 +154,7 @@ class WrongTests(ConfigTestCase):
     def test_all_at_once(self) -> None:
         text = PROVIDER + "[server]\nnmae = 'x'\ndrain = 'soon'\npage_size = 0\n[limitz]\n[[listen]]\nx = 1\n"
         tables = "engine, limits, listen, provider, server, telemetry"
-        server = "drain, instructions, keys, middleware, name, page_size, state, title, version"
+        server = "drain, instructions, keys, middleware, name, page_size, runtime, state, title, version"
         self.assertEqual(
             self.problems(text),
             [

@@ -48,6 +48,8 @@ class Reactor(Clock):
 class EmbeddedWorld:
     """An embedded engine on a clock of its own."""
 
+    mirrors = False
+
     def __init__(self, folder: Path | None, bounds: Bounds | None = None) -> None:
         self.durable = folder is not None
         self.folder = folder

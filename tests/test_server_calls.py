@@ -538,9 +538,9 @@ class Messages(SynchronousTestCase):
             return text("")
 
         house = harness(tool=tool)
-        house.call("tool", meta={"traceparent": "00-a-b-01", "baggage": "k=v"})
+        house.call("tool", meta={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01", "baggage": "k=v"})
         house.call("tool")
-        self.assertEqual(seen, [{"traceparent": "00-a-b-01", "baggage": "k=v"}, None])
+        self.assertEqual(seen, [{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01", "baggage": "k=v"}, None])
 
 
 class Stopping(SynchronousTestCase):

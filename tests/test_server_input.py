@@ -156,10 +156,10 @@ class Rounds(Case):
 
     def test_retry_refreshes_the_request(self) -> None:
         state = self.first(id="old").result["requestState"]
-        self.retry(state, {"name": accepted(name="Ann")}, id="new", meta={"traceparent": "00-a-b-01"})
+        self.retry(state, {"name": accepted(name="Ann")}, id="new", meta={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"})
         assert self.tool.request is not None
         self.assertEqual(self.tool.request.id, "new")
-        self.assertEqual(self.tool.request.trace, {"traceparent": "00-a-b-01"})
+        self.assertEqual(self.tool.request.trace, {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"})
 
     def test_only_where_the_protocol_allows(self) -> None:
         """Completion may not ask its client."""

@@ -162,7 +162,7 @@ class StartTests(DaemonTestCase):
         self.one.binding.errback(OSError("taken"))
         self.assertEqual((self.statuses, self.reactor.stops), ([1], 1))
         self.assertEqual(daemon.unready, "starting")
-        self.assertEqual(self.journal, ["bind one"])
+        self.assertNotIn("bind two", self.journal)
 
     def test_open(self) -> None:
         for address in (IPv4Address("TCP", "0.0.0.0", 1), IPv6Address("TCP", "::", 1)):

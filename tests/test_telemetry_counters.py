@@ -123,7 +123,8 @@ class ExpositionTests(SynchronousTestCase):
         counters.error("", -32700)
         counters.gauge("erlmcp_connections_active", ("a", "b"), lambda: 0)
         counters.gauge("erlmcp_connections_refused_total", ("a", "b"), lambda: 0)
-        for name in ("requests_in_flight", "engine_entries", "engine_bytes", "engine_write_failures_total"):
+        engine = ("engine_entries", "engine_bytes", "engine_write_failures_total")
+        for name in ("requests_in_flight", "reactor_lag_seconds", *engine):
             counters.gauge(f"erlmcp_{name}", (), lambda: 0)
         found: dict[str, set[str]] = {}
         for name, labels in self.samples(counters):

@@ -1,7 +1,6 @@
 """How an author's function is run: a coroutine as it is, a plain function in a thread, or a task on asyncio's loop."""
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from erlmcp.catalog._functions import Function
 from erlmcp.interfaces import Request
 from erlmcp.pool import QueueFull, ThreadPool
 from erlmcp.protocol import McpError, errors
+from erlmcp.telemetry import report
 
 _log = Logger(namespace="erlmcp.catalog")
 #: what a function may raise that is not its own failure; all else, `SystemExit` too, is answered
@@ -146,11 +146,9 @@ def require_asyncio_reactor(reactor: object) -> None:
         )
 
 
-def failure_id(function: Function) -> str:
-    """Log the error being handled, which clients must not see, and give the id that they may."""
-    error_id = secrets.token_hex(6)
-    _log.failure("{label} failed, error {error_id}", label=function.label, error_id=error_id)
-    return error_id
+def failure_id(function: Function, request: Request, error: BaseException) -> str:
+    """Log an error that clients must not see, and give the id that they may."""
+    return report(_log, "{label} failed [{reference}]", error, request, label=function.label)
 
 
 def protocol_error(function: Function, request: Request, error: BaseException) -> McpError:
@@ -159,4 +157,5 @@ def protocol_error(function: Function, request: Request, error: BaseException) -
         return errors.resource_not_found(request.name)
     if isinstance(error, ToolError):
         return errors.internal(str(error))
-    return errors.internal(f"Internal error {failure_id(function)}")
+    reference = failure_id(function, request, error)
+    return errors.internal(f"Internal error {reference}", {"requestId": reference})

@@ -12,6 +12,7 @@ from erlmcp.catalog._errors import InvalidArguments
 from erlmcp.interfaces import Complete, IGate, Outcome, Request, ToolDefinition
 from erlmcp.jsonrpc import MalformedMessage, decode_payload
 from erlmcp.protocol import check_parameter_headers, errors
+from erlmcp.telemetry import about
 
 _log = Logger(namespace="erlmcp.catalog")
 _decode = msgspec.json.Decoder().decode
@@ -142,8 +143,8 @@ class AnswerGate:
         elif len(fields) == 1 and _one_short_text(fields.get("content"), self._size):
             return
         if weight(fields, self._size) > self._size:
-            _log.error("{name} answered more than {size} bytes", name=request.name, size=self._size)
-            raise errors.internal("The result is too large")
+            _log.error("{method} {name} answered more than {size} bytes", size=self._size, **about(request))
+            raise errors.internal("The result is too large", {"requestId": request.refer()})
 
     @staticmethod
     def _check_structure(request: Request, output: Any, fields: Mapping[str, Any]) -> None:
@@ -152,8 +153,10 @@ class AnswerGate:
             structured = _decode(structured)
         problem = "there is none" if structured is _UNSET else output.problem(structured)
         if problem is not None:
-            _log.error("tool {name}: structured content: {problem}", name=request.name, problem=problem)
-            raise errors.internal("The tool's result does not match its output schema")
+            _log.error("tool {name}: structured content: {problem}", problem=problem, **about(request))
+            raise errors.internal(
+                "The tool's result does not match its output schema", {"requestId": request.refer()}
+            )
 
 
 _checks = AnswerGate()

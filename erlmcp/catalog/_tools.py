@@ -103,9 +103,11 @@ class Tool:
             raise
         except ToolError as error:
             return tool_error(str(error))
-        except BaseException:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
-            error_id = failure_id(self._function)
-            return tool_error(f"The tool failed with an internal error; its operator finds it as {error_id}.")
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is an answer, never the server's end
+            reference = failure_id(self._function, request, error)
+            return tool_error(
+                f"The tool failed with an internal error; its operator finds it as {reference}."
+            )
 
 
 def _own_schema(schema: dict[str, Any], function: Function) -> dict[str, Any]:

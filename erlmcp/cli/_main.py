@@ -70,6 +70,21 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", metavar="FILE", help="the TOML file")
     check.set_defaults(run="erlmcp.cli._check:run")
 
+    status = commands.add_parser(
+        "status",
+        help="show how a running daemon fares",
+        description="Show the parts of a running daemon: their state, since when, how often they were restarted, and"
+        " their last error. Asks over admin.sock in the daemon's runtime directory, which answers the daemon's own user"
+        " and root. Exits 0 if the daemon is ready, 3 if it is not, 1 if it cannot be asked.",
+    )
+    status.add_argument(
+        "--runtime",
+        metavar="DIR",
+        help="the daemon's runtime directory (default: $RUNTIME_DIRECTORY, else /run/erlmcp)",
+    )
+    status.add_argument("--json", action="store_true", help="print JSON, with all that is known")
+    status.set_defaults(run="erlmcp.cli._status:run")
+
     plugins = commands.add_parser(
         "plugins",
         help="list the plugins found",

@@ -1,6 +1,13 @@
 """The configuration, from TOML files to checked, frozen settings; secrets, sealing keys, finding plugins."""
 
-from erlmcp.config._keys import SealingKeys, new_key, parse_keys, sealing_keys, state_directory
+from erlmcp.config._keys import (
+    SealingKeys,
+    new_key,
+    parse_keys,
+    runtime_directory,
+    sealing_keys,
+    state_directory,
+)
 from erlmcp.config._load import DEMO_LISTEN, DEMO_PROVIDER, load
 from erlmcp.config._model import (
     EngineSettings,
@@ -43,6 +50,7 @@ __all__ = [
     "parse_keys",
     "providers",
     "reachable",
+    "runtime_directory",
     "sealing_keys",
     "state_directory",
     "transports",

@@ -72,7 +72,7 @@ def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
 def _used_later(table: Mapping[str, Any]) -> list[Path]:
     """The keys whose values can turn out to be wrong only when they are used."""
     paths: list[Path] = [("server", key) for key in ("state", "keys", "middleware")]
-    paths.append(("telemetry", "endpoint"))
+    paths += [("telemetry", key) for key in ("endpoint", "traces", "traces_endpoint")]
     paths += [("provider", index, "use") for index in range(len(table.get("provider", ())))]
     for index in range(len(table.get("listen", ()))):
         paths += [("listen", index), ("listen", index, "endpoint")]

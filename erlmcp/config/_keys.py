@@ -63,6 +63,14 @@ def state_directory(server: ServerSettings, environ: Mapping[str, str] = os.envi
     return Path(given) if given else None
 
 
+def runtime_directory(server: ServerSettings, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where the admin socket is: ``[server] runtime``, else systemd's, else nowhere."""
+    if server.runtime is not None:
+        return Path(server.runtime)
+    given = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return Path(given) if given else None
+
+
 def sealing_keys(
     server: ServerSettings, environ: Mapping[str, str] = os.environ, *, make: bool = True
 ) -> SealingKeys:

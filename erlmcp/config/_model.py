@@ -12,6 +12,7 @@ from erlmcp.interfaces import WireLimits
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 31, extra={"unit": "bytes"})]
 Count = Annotated[int, Meta(ge=1, le=1 << 31)]
 Seconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Text = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
@@ -22,6 +23,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         name, title, version: as clients see them; the version's default is erlmcp's own.
         instructions: guidance for the model; that of the providers where empty.
         state: the directory for what outlives the process; None for none.
+        runtime: the directory for the admin socket, which nobody else may enter; None for none.
         keys: sealing keys, newest first.
         drain: seconds that calls in flight get when the daemon ends.
         page_size: entries on one page of a list.
@@ -33,6 +35,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     version: Text | None = None
     instructions: str = ""
     state: Text | None = None
+    runtime: Text | None = None
     keys: Secret | None = None
     drain: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     page_size: Annotated[int, Meta(ge=1, le=10_000)] = 100
@@ -135,12 +138,24 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True):
         auth: ``none`` if the endpoint may be one that others can reach.
         hosts: names that a request's Host may have besides those of this machine's loopback.
         log_level: from which level on the daemon's own log lines are written; what single peers did is at ``debug``.
+        log: in which form; None for the journal's where systemd's journal reads them, else text.
+        log_arguments: whether logs and spans may show the arguments of requests.
+        access_log: which share of the requests is logged, of 1.
+        traces: where spans go: nowhere, or to a collector, by OTLP.
+        traces_endpoint: the collector's; None for what OpenTelemetry's own variables say.
+        traces_share: which share of the traces that begin here is recorded, of 1.
     """
 
     endpoint: Text | None = None
     auth: Literal["none"] | None = None
     hosts: tuple[Text, ...] = ()
     log_level: Literal["debug", "info", "warn", "error", "critical"] = "info"
+    log: Literal["text", "json", "journal"] | None = None
+    log_arguments: bool = False
+    access_log: Share = 0.0
+    traces: Literal["none", "otlp"] = "none"
+    traces_endpoint: Text | None = None
+    traces_share: Share = 1.0
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):

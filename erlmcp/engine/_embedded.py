@@ -1,6 +1,5 @@
 """The engine of one process: everything in its memory, what must outlive a restart in a file as well."""
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from erlmcp.engine._bounds import MOST_VALUE, Bounds, check_name
+from erlmcp.engine._arguments import check_give, check_key, check_put, check_register, check_take
+from erlmcp.engine._bounds import Bounds, check_name
 from erlmcp.engine._buckets import Buckets
 from erlmcp.engine._clock import SteadyClock
 from erlmcp.engine._file import EngineFile, EngineFileError, Row
@@ -139,15 +139,7 @@ class EmbeddedEngine:
         durable: bool = False,
     ) -> Deferred[int]:
         """See `IEngine`."""
-        _check_key(key)
-        if type(value) is not bytes or len(value) > MOST_VALUE:
-            raise ValueError(
-                f"a value is bytes, at most {MOST_VALUE}, not {type(value).__name__} of {len(value)}"
-            )
-        if expires is not None and not math.isfinite(expires):
-            raise ValueError(f"an expiry is a time in seconds since the epoch, not {expires}")
-        if lease is not None and (durable or expires is not None):
-            raise ValueError("an entry under a lease ends with it: it has no expiry, and is not durable")
+        check_put(key, value, expires, lease, durable=durable)
         try:
             self._check_open()
             before = self._expected(key, expect)
@@ -166,7 +158,7 @@ class EmbeddedEngine:
 
     def delete(self, key: str, *, expect: int | None = None) -> Deferred[bool]:
         """See `IEngine`."""
-        _check_key(key)
+        check_key(key)
         try:
             self._check_open()
             before = self._expected(key, expect)
@@ -184,10 +176,7 @@ class EmbeddedEngine:
 
     def register(self, name: str, owner: str, seconds: float) -> Deferred[Lease]:
         """See `IEngine`."""
-        check_name("name", NAMES + name)
-        check_name("owner", owner)
-        if not 0 < seconds < math.inf:
-            raise ValueError(f"a lease is for some time, not for {seconds} seconds")
+        check_register(name, owner, seconds)
         key = NAMES + name
         try:
             self._check_open()
@@ -240,12 +229,7 @@ class EmbeddedEngine:
 
     def take(self, bucket: str, want: int, minimum: int = 1, *, rate: float, burst: float) -> Deferred[Grant]:
         """See `IEngine`."""
-        check_name("bucket", bucket)
-        if not (1 <= minimum <= want and minimum <= burst < math.inf and 0 < rate < math.inf):
-            raise ValueError(
-                f"cannot take {minimum} to {want} from a bucket of {burst} that gains {rate} a second:"
-                " 1 <= minimum <= want, minimum <= burst and 0 < rate must hold"
-            )
+        check_take(bucket, want, minimum, rate, burst)
         try:
             self._check_open()
             return succeed(self._buckets.take(bucket, want, minimum, rate, burst, self._steady()))
@@ -254,8 +238,7 @@ class EmbeddedEngine:
 
     def give(self, bucket: str, count: int, *, rate: float) -> Deferred[None]:
         """See `IEngine`."""
-        if count < 0 or not 0 < rate < math.inf:
-            raise ValueError(f"cannot give {count} back to a bucket that gains {rate} a second")
+        check_give(count, rate)
         self._buckets.give(bucket, count, rate, self._steady())
         return succeed(None)
 
@@ -361,9 +344,3 @@ class EmbeddedEngine:
                     f"{self._path} has more than the {self._bounds.memory} bytes of entries that [engine] memory allows"
                 ) from None
             self._set(key, row, None).durable = True
-
-
-def _check_key(key: str) -> None:
-    check_name("key", key)
-    if key.startswith(NAMES):
-        raise ValueError(f"the key {key!r} is a name's: `register` and `release` alone change it")

@@ -1,6 +1,7 @@
 """One request, as the middle of the house sees it: stateless and complete."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -46,7 +47,10 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
         client: the client's name and version, as it says itself, or None.
         log_level: the lowest level of log message wanted, None for no log messages.
         progress_token: None if no progress is wanted.
-        trace: ``traceparent``, ``tracestate`` and ``baggage`` where sent.
+        trace: ``traceparent``, ``tracestate`` and ``baggage`` where sent and well formed: what an upstream is to get.
+        span: what traces this request, where somebody does.
+        reference: what logs and the answers to the caller call it by; empty until `refer` is asked for it.
+        answers: the client's answers to questions of this request, where it has been asked.
         peer: where it came from.
         headers: HTTP header fields or None.
         principal: whom it is for (gate 2).
@@ -74,6 +78,9 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
     log_level: str | None = None
     progress_token: int | str | None = None
     trace: Mapping[str, str] | None = None
+    span: Any = None
+    reference: str = ""
+    answers: Any = None
     headers: Mapping[bytes, bytes] | None = None
     principal: Principal = ANONYMOUS
     deadline: float = 0.0
@@ -86,6 +93,12 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
     identified: bool = False
     cancelled: bool = False
     on_cancel: list[Callable[[], None]] | None = None
+
+    def refer(self) -> str:
+        """The request's reference: made when it is first needed, unlike its `id` nobody else's, and no secret."""
+        if not self.reference:
+            self.reference = token_hex(6)
+        return self.reference
 
     async def ask(self, questions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Ask the client: key -> request object in, key -> the client's result out.

@@ -67,6 +67,7 @@ from erlmcp.protocol._sessions import (
     principal_binding,
 )
 from erlmcp.protocol._templates import UriTemplate
+from erlmcp.protocol._trace_context import TraceParent, read_trace, read_traceparent, trace_of_headers
 from erlmcp.protocol._versions import HANDSHAKE_VERSIONS, MODERN, MODERN_VERSIONS
 
 __all__ = [
@@ -103,6 +104,7 @@ __all__ = [
     "SessionToken",
     "SessionTokens",
     "SubscriptionFilter",
+    "TraceParent",
     "UriTemplate",
     "Verdict",
     "at_least",
@@ -140,9 +142,12 @@ __all__ = [
     "read_level",
     "read_meta",
     "read_response",
+    "read_trace",
+    "read_traceparent",
     "refuse_array",
     "reserved_meta_key",
     "server_info_meta",
+    "trace_of_headers",
     "valid_meta_key",
     "wraps_output",
 ]

@@ -161,10 +161,16 @@ def unknown_prompt(name: str) -> McpError:
     return McpError(INVALID_PARAMS, f"Unknown prompt: {_short(name)}")
 
 
-def deadline_exceeded(seconds: float | None = None) -> McpError:
-    """The request was not finished in time: within `seconds`, if that is to be told."""
+def deadline_exceeded(seconds: float | None = None, reference: str = "") -> McpError:
+    """The request was not finished in time.
+
+    Args:
+        seconds: the time it had, if that is to be told.
+        reference: what the log has it under, as ``data.requestId``.
+    """
     limit = "before its deadline" if seconds is None else f"within {seconds:g} s"
-    return McpError(DEADLINE_EXCEEDED, f"The request was not finished {limit}")
+    data = {"requestId": reference} if reference else UNSET
+    return McpError(DEADLINE_EXCEEDED, f"The request was not finished {limit}", data)
 
 
 def overloaded(message: str = "The server has no room for this request now", data: Any = UNSET) -> McpError:

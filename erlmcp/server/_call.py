@@ -1,5 +1,6 @@
 """One call: a request on its way through the house, and the way back to its client."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
@@ -8,7 +9,17 @@ from zope.interface import implementer
 
 from erlmcp.interfaces import Complete, IConversation, IExchange, NeedsInput, Outcome, Request
 from erlmcp.jsonrpc import encode_notification
-from erlmcp.protocol import METHODS, Params, at_least, errors, notifications
+from erlmcp.protocol import (
+    METHODS,
+    McpError,
+    Meta,
+    Params,
+    at_least,
+    errors,
+    notifications,
+    read_trace,
+    trace_of_headers,
+)
 from erlmcp.server._asks import Asks
 
 if TYPE_CHECKING:
@@ -170,3 +181,17 @@ def answers_of(params: Params) -> dict[str, Any]:
         return msgspec.json.decode(params.input_responses, type=dict[str, dict[str, Any]])
     except msgspec.ValidationError as error:
         raise errors.invalid_params(f"inputResponses must map each key to a result object: {error}") from None
+
+
+def trace_of(meta: Meta, headers: Mapping[bytes, bytes] | None) -> dict[str, str] | None:
+    """The trace context of a request: that of its `_meta`, which belongs to this very message, else of its headers."""
+    if meta.traceparent is not msgspec.UNSET or meta.baggage is not msgspec.UNSET:
+        return read_trace(meta.traceparent, meta.tracestate, meta.baggage)
+    if headers is not None and (b"traceparent" in headers or b"baggage" in headers):
+        return trace_of_headers(headers)
+    return None
+
+
+def internal_error(reference: str) -> McpError:
+    """-32603 for what clients must not see, with the reference that the log has it under."""
+    return errors.internal(f"Internal error; the log has it as {reference}", {"requestId": reference})

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from erlmcp.interfaces import IChannel, ICounters, IExchange, Outcome, Principal, Request
-from erlmcp.jsonrpc import Codec, MalformedMessage, Message
+from erlmcp.jsonrpc import Codec, MalformedMessage, Message, encode_notification
 from erlmcp.protocol import (
     Decision,
     McpError,
@@ -33,7 +33,9 @@ from erlmcp.server._handshake import SESSION_HEADER, VERSION_HEADER, HandshakeEd
 from erlmcp.server._handshake_call import HandshakeCall
 from erlmcp.server._in_flight import InFlight
 from erlmcp.server._modern import ModernEdge
+from erlmcp.server._parking import owner_gone, owner_of
 from erlmcp.server._pipeline import Pipeline
+from erlmcp.server._ways import Ways
 from erlmcp.telemetry import Logger
 
 log = Logger()
@@ -50,6 +52,7 @@ class Channel:
         counters: counts answers that never reached the pipeline.
         seconds: a clock for durations.
         in_flight: the server's own table of calls that wait, for draining.
+        ways: to the other workers; None where there are none.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Channel:
         counters: ICounters,
         seconds: Callable[[], float],
         in_flight: InFlight,
+        ways: Ways | None = None,
     ) -> None:
         self._codec = codec
         self._modern = modern
@@ -69,6 +73,7 @@ class Channel:
         self._counters = counters
         self._seconds = seconds
         self._in_flight = in_flight
+        self._ways = ways
 
     def received(self, message: bytes, exchange: IExchange) -> None:
         """See `IChannel`."""
@@ -81,7 +86,7 @@ class Channel:
             else:
                 self._malformed(exchange, bad)
             return
-        self._message(decoded, exchange, len(message), received)
+        self._message(decoded, exchange, len(message), received, message)
 
     def closed(self, exchange: IExchange) -> None:
         """See `IChannel`."""
@@ -89,6 +94,8 @@ class Channel:
             if not call.survives:
                 self._give_up(call)
         self._handshake.closed(exchange)
+        if self._ways is not None:
+            self._ways.closed(exchange)
 
     def opened(self, exchange: IExchange) -> None:
         """See `IChannel`."""
@@ -98,10 +105,17 @@ class Channel:
         """See `IChannel`."""
         self._identified(exchange, lambda principal: self._handshake.deleted(exchange, principal))
 
-    def _message(self, message: Message[Params], exchange: IExchange, size: int, received: float) -> None:
+    def _message(
+        self,
+        message: Message[Params],
+        exchange: IExchange,
+        size: int,
+        received: float,
+        whole: bytes | None = None,
+    ) -> None:
         if message.method is not UNSET:
             if message.id is not UNSET:
-                self._request(message, exchange, size, received)
+                self._request(message, exchange, size, received, whole)
             else:
                 self._notification(message, exchange)
         else:
@@ -182,7 +196,14 @@ class Channel:
         status = 400 if bad.is_notification else None
         self._refuse(exchange, bad.id, McpError(bad.code, bad.message, bad.data, status=status), "")
 
-    def _request(self, message: Message[Params], exchange: IExchange, size: int, received: float) -> None:
+    def _request(
+        self,
+        message: Message[Params],
+        exchange: IExchange,
+        size: int,
+        received: float,
+        whole: bytes | None,
+    ) -> None:
         request_id: int | str = message.id  # type: ignore[assignment]
         method: str = message.method  # type: ignore[assignment]
         params = message.params
@@ -197,6 +218,11 @@ class Channel:
                 raise errors.invalid_request(f"the id {request_id!r} is that of a request still in flight")
             if verdict.decision is Decision.MODERN:
                 request = self._modern.request(message, meta, exchange, size, received)
+                if self._ways is not None and request.params.request_state is not UNSET and whole is not None:
+                    owner = owner_of(request.params.request_state)
+                    if self._ways.elsewhere(owner, exchange):
+                        self._forward(owner, whole, exchange, request)
+                        return
                 call = Call(exchange, request, self._modern)
                 passage = self._pipeline.run(request)
             else:
@@ -208,6 +234,15 @@ class Channel:
             return
         request.conversation = call
         self._pass(call, passage)
+
+    def _forward(self, owner: str, whole: bytes, exchange: IExchange, request: Request) -> None:
+        """A retry of a call that is parked with another worker."""
+
+        def lost() -> None:
+            self._refuse(exchange, request.id, owner_gone(), request.method)
+
+        assert self._ways is not None  # noqa: S101 - asked by the caller
+        self._ways.forward(owner, "received", whole, exchange, lost)
 
     async def _join(self, call: HandshakeCall) -> Outcome:
         """A handshake request: whose it is must be known before its session can be."""
@@ -278,22 +313,28 @@ class Channel:
         method: str = message.method  # type: ignore[assignment]
         verdict = classify_notification(method, on_http=on_http, version_header=version)
         if verdict.decision is Decision.CANCEL:
-            self._cancel(message, exchange.calls)
+            if not self._cancel(message, exchange.calls) and self._ways is not None:
+                again = _cancellation(message)
+                if again is not None:
+                    self._ways.again(again, exchange)
         elif on_http and verdict.decision is Decision.HANDSHAKE:
 
             def noted(principal: Principal) -> None:
                 session = self._handshake.session_of(exchange, principal, method, wants_answer=False)
                 if session is not None and method == "notifications/cancelled":
-                    self._cancel(message, session.calls)
+                    again = None if self._cancel(message, session.calls) else _cancellation(message)
+                    if again is not None and self._ways is not None:
+                        self._ways.everywhere(again, exchange)
                 exchange.accept()
 
             self._identified(exchange, noted)
             return
         exchange.accept()
 
-    def _cancel(self, message: Message[Params], calls: Mapping[int | str, Call]) -> None:
+    def _cancel(self, message: Message[Params], calls: Mapping[int | str, Call]) -> bool:
+        """Cancel what a client names; false if it is not here."""
         if not isinstance(message.params, Params):
-            return
+            return True
         call = calls.get(message.params.request_id)  # type: ignore[arg-type]  # UNSET finds none
         if call is not None:
             self._give_up(call)
@@ -305,6 +346,7 @@ class Channel:
                 id=call.request.id,
                 reason="no reason given" if reason is UNSET else reason[:200],
             )
+        return call is not None
 
     def _give_up(self, call: Call) -> None:
         """The client wants no answer any more: stop the work, free what it holds, send nothing."""
@@ -321,6 +363,14 @@ class Channel:
     def _refuse(self, exchange: IExchange, id: int | str | None, error: McpError, method: str) -> None:  # noqa: A002
         self._counters.error(method, error.code)
         self._modern.refuse(exchange, id, error)
+
+
+def _cancellation(message: Message[Params]) -> bytes | None:
+    """A client's cancellation, for other workers: what it names may be theirs."""
+    number = message.params.request_id if isinstance(message.params, Params) else UNSET
+    if not isinstance(number, (int, str)):
+        return None
+    return encode_notification("notifications/cancelled", {"requestId": number})
 
 
 def _method_and_meta(message: Message[Params]) -> tuple[str, Meta]:

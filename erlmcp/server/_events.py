@@ -58,13 +58,26 @@ class EventStream:
         exchange: the connection that listens now, None for none.
         finished: whether no more will come.
         lost: whether the end of it has been forgotten, so that there is nothing to come back for.
+        owed: whether something was sent while nobody listened, for which the client has not come yet.
     """
 
-    __slots__ = ("_bytes", "_events", "_next", "_primed", "_room", "exchange", "finished", "lost", "name")
+    __slots__ = (
+        "_bytes",
+        "_events",
+        "_next",
+        "_primed",
+        "_room",
+        "exchange",
+        "finished",
+        "lost",
+        "name",
+        "owed",
+    )
 
     def __init__(self, room: Room, name: str, *, primed: bool) -> None:
         self.name = name
         self.lost = False
+        self.owed = False
         self._room = room
         self.exchange: IExchange | None = None
         self.finished = False
@@ -95,8 +108,13 @@ class EventStream:
         for number, message in self._events:
             if number > after:
                 exchange.notify(message, f"{self.name}.{number}")
+        self.owed = False
         if self.finished:
             self.leave()
+
+    def after(self, event: int) -> list[bytes]:
+        """What was sent behind an event, as far as it is kept."""
+        return [message for number, message in self._events if number > event]
 
     def send(self, message: bytes) -> None:
         """Send an event, and keep it."""
@@ -110,6 +128,8 @@ class EventStream:
         self._room.take(self, self._bytes - before)
         if self.exchange is not None:
             self.exchange.notify(message, f"{self.name}.{number}")
+        else:
+            self.owed = True
 
     def finish(self, message: bytes = b"") -> None:
         """Send the last event, if there is one, and end the stream."""
@@ -124,6 +144,7 @@ class EventStream:
         self._events.clear()
         self._bytes = 0
         self.lost = self.finished
+        self.owed = False
 
     def leave(self) -> None:
         """End the connection, not the stream: whoever wants the rest comes back for it."""
@@ -138,3 +159,8 @@ def read_event_id(text: str) -> tuple[str, int] | None:
     if not dot or not number.isascii() or not number.isdigit() or len(number) > 15:
         return None
     return name, int(number)
+
+
+def stream_owner(name: str) -> str:
+    """The worker that a stream is of, by its name; empty for none."""
+    return name.partition("-")[0]

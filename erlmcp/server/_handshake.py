@@ -4,8 +4,7 @@ Inside there is only the modern protocol. A question to the client is, here too,
 and then the call passes the gates again with the answers.
 """
 
-from collections.abc import Callable, Mapping
-from secrets import token_hex
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -32,12 +31,15 @@ from erlmcp.protocol import (
     read_greeting,
     read_level,
 )
-from erlmcp.server._events import read_event_id
+from erlmcp.server._call import internal_error, trace_of
+from erlmcp.server._events import EventStream, read_event_id, stream_owner
 from erlmcp.server._handshake_call import HandshakeCall
-from erlmcp.server._live import LiveQuestions
+from erlmcp.server._live import LiveQuestions, question_owner
 from erlmcp.server._session import Session, is_listening
 from erlmcp.server._sessions import Sessions
 from erlmcp.server._subscriptions import Subscriptions
+from erlmcp.server._ways import Ways
+from erlmcp.telemetry import report
 
 log = Logger()
 
@@ -58,6 +60,7 @@ class HandshakeEdge:
         sessions: the sessions behind tokens.
         questions: what waits for clients.
         subscriptions: who hears of changes.
+        ways: to the other workers; None where there are none.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class HandshakeEdge:
         sessions: Sessions,
         questions: LiveQuestions,
         subscriptions: Subscriptions,
+        ways: Ways | None = None,
     ) -> None:
         self._server_info = server_info
         self._instructions = instructions
@@ -75,7 +79,11 @@ class HandshakeEdge:
         self._sessions = sessions
         self._questions = questions
         self._subscriptions = subscriptions
+        self._ways = ways
         sessions.forgotten = subscriptions.drop
+        if ways is not None:
+            sessions.follow(self._ended_elsewhere, self._changed_elsewhere)
+            ways.streams = self._give_stream
 
     @property
     def own(self) -> Mapping[str, Callable[[Request], Any]]:
@@ -103,6 +111,7 @@ class HandshakeEdge:
             params=params,
             era="handshake",
             progress_token=None if meta.progress_token is UNSET else meta.progress_token,
+            trace=trace_of(meta, exchange.headers),
             peer=exchange.peer,
             headers=exchange.headers,
             received=received,
@@ -182,15 +191,26 @@ class HandshakeEdge:
             McpError: as `session_of`; too many are open; or the event named is none that is kept (HTTP 400).
         """
         session = cast("Session", self.session_of(exchange, principal))
-        exchange.session = session
-        self._keep(session)
         last = (exchange.headers or {}).get(LAST_EVENT_HEADER)
         place = None if last is None else read_event_id(last.decode("latin-1"))
         known = None if place is None else session.streams.get(place[0])
+        ways = self._ways
+        owner = "" if ways is None or place is None else stream_owner(place[0])
+        theirs = ways is not None and ways.elsewhere(owner, exchange)
+        if theirs and place is not None and ways is not None and not is_listening(place[0]):
+            ways.forward(owner, "opened", b"", exchange, exchange.leave)
+            return
+        exchange.session = session
+        self._keep(session)
         if last is None or (known is None and place is not None and is_listening(place[0])):
             # Also one that an earlier process began: what was sent on it is lost, what follows need not be.
             self._subscriptions.add(session)
-            session.listen(exchange)
+            stream = session.listen(exchange)
+            if theirs and place is not None and ways is not None:
+                taking = ways.take_stream(owner, session.number, *place)
+                taking.addCallbacks(lambda rest: _catch_up(stream, rest), _left_behind)
+            if self._sessions.leaving:
+                session.close()
             return
         if place is None or known is None or known.lost:
             raise McpError(
@@ -208,10 +228,7 @@ class HandshakeEdge:
             McpError: as `session_of`.
         """
         session = cast("Session", self.session_of(exchange, principal))
-        for call in list(session.calls.values()):
-            call.request.cancel()
-            if call.passage is not None:
-                call.passage.cancel()
+        _cancel_all(session)
         await self._sessions.end(session)
         exchange.reply(b"", 204)
 
@@ -234,6 +251,10 @@ class HandshakeEdge:
         """
         session = self.session_of(exchange, principal, None, wants_answer=False)
         if session is not None and not self._questions.answered(session, message):
+            owner = question_owner(message.id)
+            if self._ways is not None and self._ways.elsewhere(owner, exchange):
+                self._ways.forward(owner, "received", msgspec.json.encode(message), exchange, exchange.accept)
+                return
             log.debug("nobody waits for the response {id}", id=message.id)
         exchange.accept()
 
@@ -336,16 +357,8 @@ class HandshakeEdge:
         elif isinstance(error, CancelledError) and request.cancelled:
             error = errors.shutting_down()
         elif not isinstance(error, McpError):
-            incident = token_hex(4)
-            log.failure(
-                "{method} {name} of request {id} failed [{incident}]",
-                Failure(error),
-                method=request.method,
-                name=request.name,
-                id=request.id,
-                incident=incident,
-            )
-            error = errors.internal(f"Internal error; the log has it as {incident}")
+            reference = report(log, "{method} {name} of request {id} failed [{reference}]", error, request)
+            error = internal_error(reference)
         if call.stream is not None:
             call.answer(self._spell(request.id, error, request.method, revision))
         else:
@@ -383,6 +396,22 @@ class HandshakeEdge:
             log.failure("the data of an error cannot be sent: {data!r}", data=data)
             return encode_error(id, code, text)
 
+    def _give_stream(self, number: str, name: str, after: int) -> list[bytes]:
+        """Another worker takes a stream over: its client came there."""
+        session, rest = self._sessions.give_stream(number, name, after)
+        if session is not None and not session.listens:
+            self._subscriptions.drop(session)
+        return rest
+
+    def _ended_elsewhere(self, session: Session) -> None:
+        _cancel_all(session)
+        session.end()
+        self._sessions.forget(session)
+
+    def _changed_elsewhere(self, session: Session, level: str, uris: Sequence[str]) -> None:
+        session.log_level = level
+        self._subscriptions.rewatch(session, uris)
+
     def _keep(self, session: Session) -> None:
         if not self._sessions.keep(session):
             raise errors.overloaded("too many sessions have streams or calls open; try again later")
@@ -399,3 +428,19 @@ class HandshakeEdge:
         if call.on_http and call.session is not None:
             self._keep(call.session)
         return self._questions.ask(call, outcome.questions)
+
+
+def _cancel_all(session: Session) -> None:
+    for call in list(session.calls.values()):
+        call.request.cancel()
+        if call.passage is not None:
+            call.passage.cancel()
+
+
+def _catch_up(stream: EventStream, rest: Sequence[bytes]) -> None:
+    for message in rest:
+        stream.send(message)
+
+
+def _left_behind(failure: Failure) -> None:
+    log.debug("what was kept of a stream is lost: {why}", why=failure.getErrorMessage())

@@ -153,3 +153,8 @@ class LiveQuestions:
             one.limit.cancel()
         if not one.done.called:
             one.done.callback(None)
+
+
+def question_owner(number: Any) -> str:
+    """The worker that a question is of, by its id; empty for none."""
+    return number.partition(".")[0] if isinstance(number, str) else ""

@@ -4,14 +4,12 @@ It is the only place that knows how a modern client is asked for input and how i
 """
 
 from collections.abc import Callable
-from secrets import token_hex
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from erlmcp.catalog import InvalidArguments
 from erlmcp.interfaces import Complete, IExchange, NeedsInput, Outcome, Request
@@ -28,8 +26,9 @@ from erlmcp.protocol import (
     input_required,
     server_info_meta,
 )
-from erlmcp.server._call import Call
+from erlmcp.server._call import Call, internal_error, trace_of
 from erlmcp.server._parking import Parking
+from erlmcp.telemetry import report
 
 log = Logger()
 
@@ -81,7 +80,7 @@ class ModernEdge:
             client=None if meta.client_info is UNSET else meta.client_info,
             log_level=None if meta.log_level is UNSET else meta.log_level,
             progress_token=None if meta.progress_token is UNSET else meta.progress_token,
-            trace=None if meta.traceparent is UNSET else _trace(meta),
+            trace=trace_of(meta, exchange.headers),
             peer=exchange.peer,
             headers=exchange.headers,
             received=received,
@@ -134,18 +133,8 @@ class ModernEdge:
             # Its client would not be answered: it is this server that ends.
             self.refuse(call.exchange, request.id, errors.shutting_down())
         else:
-            incident = token_hex(4)
-            log.failure(
-                "{method} {name} of request {id} failed [{incident}]",
-                Failure(error),
-                method=request.method,
-                name=request.name,
-                id=request.id,
-                incident=incident,
-            )
-            self.refuse(
-                call.exchange, request.id, errors.internal(f"Internal error; the log has it as {incident}")
-            )
+            reference = report(log, "{method} {name} of request {id} failed [{reference}]", error, request)
+            self.refuse(call.exchange, request.id, internal_error(reference))
         call.settled = True
 
     def refuse(self, exchange: IExchange, id: int | str | None, error: McpError) -> None:  # noqa: A002
@@ -184,9 +173,3 @@ class ModernEdge:
         elif outcome.state is not None:
             state = self._parking.keep(outcome.state, request)
         return input_required(questions, state, self._meta)
-
-
-def _trace(meta: Meta) -> dict[str, str]:
-    """The W3C trace context (basic/index, "OpenTelemetry trace context")."""
-    parts = (("traceparent", meta.traceparent), ("tracestate", meta.tracestate), ("baggage", meta.baggage))
-    return {key: value for key, value in parts if isinstance(value, str)}

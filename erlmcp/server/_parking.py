@@ -2,6 +2,7 @@
 
 A ticket (``requestState``, revision 2026-07-28, basic/patterns/mrtr) names the owner and the parked work, or carries
 a backend's own state. It is bound to principal, method, name and arguments, expires, and a parked work's is used once.
+The owner stands before it in the clear as well, so that another worker knows whose it is; the seal alone is believed.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from erlmcp.interfaces import Outcome, Request
-from erlmcp.protocol import BadSeal, Sealer, errors
+from erlmcp.protocol import BadSeal, McpError, Sealer, errors
 from erlmcp.server._call import Call, answers_of
 from erlmcp.server._running import Running
 from erlmcp.timing import Entry, Wheel
@@ -42,6 +43,7 @@ class Parking:
         sealer: the key ring's sealer for ``requestState``.
         wheel: for the time limits.
         wall_clock: seconds since the epoch; a ticket's expiry must mean the same after a restart.
+        owner: this worker's name.
         limit: seconds that work stays parked.
         per_principal, total: how many works may be parked at once.
     """
@@ -52,6 +54,7 @@ class Parking:
         wheel: Wheel,
         wall_clock: Callable[[], float],
         *,
+        owner: str = "",
         limit: float = 600.0,
         per_principal: int = 100,
         total: int = 10_000,
@@ -62,7 +65,7 @@ class Parking:
         self._limit = limit
         self._per_principal = per_principal
         self._total = total
-        self._owner = secrets.token_urlsafe(9)
+        self._owner = owner or secrets.token_hex(8)
         self._parked: dict[str, Parked] = {}
         self._counts: Counter[str] = Counter()
 
@@ -106,22 +109,23 @@ class Parking:
             McpError: -32602 for a ticket that is not ours, not this caller's, not for this call, used or expired, and
                 for answers that do not fit; outcome unknown for work whose process has gone.
         """
+        owner, _, sealed = ticket.partition(".")
         try:
-            payload = self._sealer.unseal(ticket, _binding(request), self._wall_clock())
+            found = msgspec.json.decode(
+                self._sealer.unseal(sealed, _binding(request), self._wall_clock()), type=Ticket
+            )
+            if found.owner != owner:
+                raise BadSeal
         except BadSeal:
             raise errors.invalid_params(
                 "requestState is not valid for this request: it was altered, has expired, or belongs to another "
                 "caller, method, name or set of arguments; make the call again without it"
             ) from None
-        found = msgspec.json.decode(payload, type=Ticket)
         if found.state is not None:
             request.params.request_state = found.state
             return None
         if found.owner != self._owner:
-            raise errors.outcome_unknown(
-                "the process that was running this call has gone, so its outcome is unknown; make the call again only "
-                "if running it twice does no harm"
-            )
+            raise owner_gone()
         parked = self._parked.get(found.park)
         if parked is None:
             raise errors.invalid_params(
@@ -141,7 +145,7 @@ class Parking:
 
     def _seal(self, ticket: Ticket, request: Request) -> str:
         expires = self._wall_clock() + self._limit
-        return self._sealer.seal(msgspec.json.encode(ticket), _binding(request), expires)
+        return f"{ticket.owner}.{self._sealer.seal(msgspec.json.encode(ticket), _binding(request), expires)}"
 
     def _expired(self, number: str) -> None:
         self._forget(number).running.cancel()
@@ -153,6 +157,19 @@ class Parking:
         if not self._counts[parked.principal]:
             del self._counts[parked.principal]
         return parked
+
+
+def owner_gone() -> McpError:
+    """What is said of work whose process has gone."""
+    return errors.outcome_unknown(
+        "the process that was running this call has gone, so its outcome is unknown; make the call again only if "
+        "running it twice does no harm"
+    )
+
+
+def owner_of(ticket: str) -> str:
+    """The worker that a ticket says that it is of; empty for none."""
+    return ticket.partition(".")[0]
 
 
 def _owner_of(request: Request) -> str:

@@ -4,7 +4,7 @@ A running work outlives the request that began it when it asks the client: it is
 a request of its own, goes on waiting for it. See docs/machines/running.md.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from erlmcp.interfaces import NeedsInput, Outcome, Request
 from erlmcp.protocol import errors
 from erlmcp.server._asks import Asks
+from erlmcp.telemetry import about, report
 from erlmcp.timing import Entry, Wheel
 
 log = Logger()
@@ -71,6 +72,9 @@ class Running:
     def resume(self, retry: Request, answers: dict[str, Any]) -> Deferred[Outcome]:
         """Go on with a retry's answers: its identity, capabilities, deadline and way back replace the old ones."""
         request = self.request
+        # Whatever the work logs from now on, this is what its caller can be told.
+        retry.refer()
+        request.answers = [*(request.answers or ())[-1:], answers]
         for name in (
             "id",
             "capabilities",
@@ -78,6 +82,8 @@ class Running:
             "log_level",
             "progress_token",
             "trace",
+            "span",
+            "reference",
             "peer",
             "headers",
             "principal",
@@ -143,8 +149,10 @@ class Running:
         self.request.cancel()
         self._work.cancel()
         self.asks.close()
+        log.warn("{method} {name} of request {id} was not done in time [{reference}]", **about(self.request))  # noqa: G010
         self._waiter = waiter
-        self._settle(Failure(errors.deadline_exceeded(round(self.request.deadline - self._began, 3))))
+        seconds = round(self.request.deadline - self._began, 3)
+        self._settle(Failure(errors.deadline_exceeded(seconds, self.request.refer())))
 
     def _done(self, outcome: Outcome) -> None:
         self._result = outcome
@@ -155,11 +163,11 @@ class Running:
         self._result = failure
         self.asks.close()
         if self._waiter is None and not failure.check(CancelledError):
-            log.failure(
-                "{method} {name} failed after its caller had gone",
-                failure,
-                method=self.request.method,
-                name=self.request.name,
+            report(
+                log,
+                "{method} {name} failed after its caller had gone [{reference}]",
+                cast("BaseException", failure.value),
+                self.request,
             )
         self._settle(failure)
 

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from secrets import token_hex
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from erlmcp.catalog import Catalog
-from erlmcp.interfaces import IChannel, ICounters, IEngine, IMiddleware, Request
+from erlmcp.interfaces import Change, IChannel, ICounters, IEngine, IMiddleware, Request
 from erlmcp.jsonrpc import Codec, Limits
 from erlmcp.protocol import Cursors, KeyRing, Params, SessionTokens
 from erlmcp.server._channel import Channel
@@ -23,7 +24,10 @@ from erlmcp.server._parking import Parking
 from erlmcp.server._pipeline import Gates, Pipeline
 from erlmcp.server._sessions import Sessions
 from erlmcp.server._subscriptions import Subscriptions
+from erlmcp.server._ways import Ways
 from erlmcp.timing import Wheel
+
+_CHANGES = "changes"
 
 
 class Server:
@@ -38,6 +42,7 @@ class Server:
         engine: keeps what of sessions must outlive the process.
         clock: the reactor.
         owner: this worker's name, in ids that must find their way back to it.
+        ways: to the other workers; None where there are none.
         instructions: for models; the providers' own where empty.
         website, icons: further parts of ``serverInfo``.
         middleware: around each dispatch, the first outermost.
@@ -66,6 +71,7 @@ class Server:
         engine: IEngine,
         clock: IReactorTime,
         owner: str = "",
+        ways: Ways | None = None,
         title: str | None = None,
         instructions: str = "",
         website: str | None = None,
@@ -91,11 +97,15 @@ class Server:
         self._counters = counters
         self._seconds = seconds
         self._in_flight = InFlight()
+        self._ways = ways
+        self._engine = engine
+        self._owner = owner = owner or token_hex(4)
         self._wheel = Wheel(clock)
         self.parking = Parking(
             key_ring.sealer("request-state"),
             self._wheel,
             wall_clock,
+            owner=owner,
             limit=park_limit,
             per_principal=parked_per_principal,
             total=parked,
@@ -119,7 +129,6 @@ class Server:
         if icons:
             info["icons"] = list(icons)
         self._modern = ModernEdge(info, catalog.capabilities, self.parking)
-        owner = owner or token_hex(4)
         self.sessions = Sessions(
             SessionTokens(key_ring.sealer("session"), session_lifetime),
             engine,
@@ -139,12 +148,15 @@ class Server:
             self.sessions,
             self.questions,
             self.subscriptions,
+            ways,
         )
         dispatch = Dispatch(
             directory, self.subscriptions, self._handshake.own, middleware, self._wheel, clock
         )
         self._pipeline = Pipeline(gates, dispatch, counters, seconds)
-        self._unwatch = catalog.watch(self.subscriptions.publish)
+        self._unwatch = [catalog.watch(self.subscriptions.publish if ways is None else self._changed)]
+        if ways is not None:
+            self._unwatch.append(engine.subscribe(_CHANGES, self._heard))
 
     @property
     def in_flight(self) -> int:
@@ -166,11 +178,23 @@ class Server:
             self._counters,
             self._seconds,
             self._in_flight,
+            self._ways,
         )
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way or parked, and no client is to come back for an answer."""
+        return not (self._in_flight or self.parking or self.sessions.owing)
+
+    def retire(self) -> None:
+        """Another process has taken over: end what clients can have there, and go on with the rest."""
+        self.subscriptions.close()
+        self.sessions.close()
 
     def drain(self) -> Deferred[None]:
         """End subscriptions gracefully and parked calls at once; fires when no call is left."""
-        self._unwatch()
+        for end in self._unwatch:
+            end()
         self.subscriptions.close()
         self.parking.close()
         self.sessions.close()
@@ -179,7 +203,18 @@ class Server:
     def stop(self) -> None:
         """End all that is left, now."""
         self._in_flight.cancel()
+        self.sessions.unfollow()
         self._wheel.stop()
+
+    def _changed(self, change: Change) -> None:
+        """Something has changed here: the listeners of other workers want to hear of it too."""
+        self.subscriptions.publish(change)
+        self._engine.publish(_CHANGES, msgspec.json.encode((self._owner, change.kind, change.uri)))
+
+    def _heard(self, payload: bytes) -> None:
+        owner, kind, uri = msgspec.json.decode(payload, type=tuple[str, str, str])
+        if owner != self._owner:
+            self.subscriptions.publish(Change(kind, uri))
 
     def _readable(self, request: Request, uri: str) -> bool:
         if self._catalog.find("resources/read", uri) is None:

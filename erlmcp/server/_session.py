@@ -101,16 +101,22 @@ class Session(Listener):
         """A stream that can be resumed; one that is over, or else the oldest, makes room for it."""
         while len(self.streams) >= MOST_STREAMS:
             over = next((one for one in self.streams.values() if one.finished), None)
-            self._drop(over or next(iter(self.streams.values())))
+            self.drop(over or next(iter(self.streams.values())))
         stream = EventStream(self._room, f"{self._owner}-{mark}{token_hex(8)}", primed=self.revision.priming)
         self.streams[stream.name] = stream
         return stream
 
-    def listen(self, exchange: IExchange) -> None:
+    @property
+    def owed(self) -> bool:
+        """Whether the answer of a call waits for its client to come back for it."""
+        return any(one.owed and not is_listening(one.name) for one in self.streams.values())
+
+    def listen(self, exchange: IExchange) -> EventStream:
         """A GET stream is there: changes are sent on one of these, never on two."""
         stream = self.new_stream(_LISTENING)
         self._listening.append(stream)
         stream.begin(exchange)
+        return stream
 
     def disconnected(self, exchange: IExchange) -> None:
         """A connection has ended; its stream may be resumed."""
@@ -165,7 +171,8 @@ class Session(Listener):
         heard = next((one for one in self._listening if one.exchange is not None), None)
         return heard or (self._listening[-1] if self._listening else None)
 
-    def _drop(self, stream: EventStream) -> None:
+    def drop(self, stream: EventStream) -> None:
+        """Keep a stream no more."""
         del self.streams[stream.name]
         if stream in self._listening:
             self._listening.remove(stream)

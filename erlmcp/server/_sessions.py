@@ -12,7 +12,15 @@ from secrets import token_hex
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from erlmcp.interfaces import ANONYMOUS, EngineFull, IEngine, IExchange, Principal
+from erlmcp.interfaces import (
+    ANONYMOUS,
+    EngineFull,
+    IEngine,
+    IExchange,
+    KeyChange,
+    KeySnapshot,
+    Principal,
+)
 from erlmcp.protocol import (
     Greeting,
     LostSession,
@@ -22,11 +30,13 @@ from erlmcp.protocol import (
     principal_binding,
 )
 from erlmcp.server._events import MOST_TOGETHER, Room
-from erlmcp.server._session import DEFAULT_LEVEL, Session
+from erlmcp.server._session import DEFAULT_LEVEL, Session, is_listening
 from erlmcp.timing import Wheel
 
 _HOUR = 3600.0
 _SWEEP = 60.0
+_ENDED = "ended/"
+_STATE = "session/"
 _REMEMBERED = 1024
 """How many sessions are remembered by their tokens, so that they need not be read anew for each request."""
 
@@ -54,6 +64,7 @@ class Sessions:
 
     Attributes:
         forgotten: what to call with each session that nothing is kept of any more.
+        leaving: whether another process is to have the streams that belong to no call.
     """
 
     def __init__(
@@ -84,9 +95,64 @@ class Sessions:
         self._sweeping = False
         self._room = Room(most_kept)
         self.forgotten: Callable[[Session], None] = lambda _session: None
+        self.leaving = False
+        self._unfollow: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._alive)
+
+    @property
+    def owing(self) -> bool:
+        """Whether an answer waits for its client to come back for it."""
+        return any(session.owed for session in self._alive.values())
+
+    def follow(
+        self, ended: Callable[[Session], None], changed: Callable[[Session, str, list[str]], None]
+    ) -> None:
+        """Hear of what other processes do to sessions that are known here.
+
+        Args:
+            ended: called with a session that has been ended.
+            changed: called with a session, its log level and the resources that it subscribes to.
+        """
+
+        def heard_end(news: KeyChange | KeySnapshot) -> None:
+            for key in [news.key] if isinstance(news, KeyChange) else news.entries:
+                session = self._alive.get(key.removeprefix(_ENDED))
+                if session is not None and not (isinstance(news, KeyChange) and news.value is None):
+                    ended(session)
+
+        def heard_change(news: KeyChange | KeySnapshot) -> None:
+            if not isinstance(news, KeyChange):
+                return
+            number = news.key.removeprefix(_STATE)
+            kept = Kept(DEFAULT_LEVEL, []) if news.value is None else _read(news.value)
+            for session in self._known(number):
+                if session.log_level != kept.level or session.uris != set(kept.uris):
+                    changed(session, kept.level, kept.uris)
+
+        self._unfollow = [
+            self._engine.watch(_ENDED, heard_end),
+            self._engine.watch(_STATE, heard_change),
+        ]
+
+    def give_stream(self, number: str, name: str, after: int) -> tuple[Session | None, list[bytes]]:
+        """Give a stream that belongs to no call away: its session, and what was sent on it after an event."""
+        session = self._alive.get(number)
+        stream = None if session is None else session.streams.get(name)
+        if session is None or stream is None or not is_listening(name):
+            return None, []
+        rest = stream.after(after)
+        session.drop(stream)
+        self.let_go(session)
+        return session, rest
+
+    def _known(self, number: str) -> list[Session]:
+        known = {id(one): one for _, one in self._remembered.values() if one.number == number}
+        alive = self._alive.get(number)
+        if alive is not None:
+            known[id(alive)] = alive
+        return list(known.values())
 
     def on_stream(self, greeting: Greeting, wire: IExchange) -> Session:
         """A session that is a connection."""
@@ -152,6 +218,11 @@ class Sessions:
         session.used = self._clock.seconds()
         return session
 
+    def unfollow(self) -> None:
+        """Hear of nothing more; the process ends."""
+        for end in self._unfollow:
+            end()
+
     def keep(self, session: Session) -> bool:
         """Keep what is alive of a session in this process, as long as it is used; false if there are too many."""
         if session.number in self._alive:
@@ -177,7 +248,7 @@ class Sessions:
         """
         if session.wire is not None:
             return
-        key = f"session/{session.number}"
+        key = _STATE + session.number
         if session.log_level == DEFAULT_LEVEL and not session.uris:
             await self._engine.delete(key)
             return
@@ -192,7 +263,7 @@ class Sessions:
         await self._put(session.tombstone, b"", session)
         session.end()
         self.forget(session)
-        await self._engine.delete(f"session/{session.number}")
+        await self._engine.delete(_STATE + session.number)
 
     async def _put(self, key: str, value: bytes, session: Session) -> None:
         try:
@@ -208,6 +279,7 @@ class Sessions:
 
     def close(self) -> None:
         """The server ends: end the streams that belong to no call; the sessions live on."""
+        self.leaving = True
         for session in list(self._alive.values()):
             session.close()
 
@@ -221,9 +293,9 @@ class Sessions:
             expires=token.expires,
             room=self._room,
         )
-        kept = self._engine.peek(f"session/{token.id}")
+        kept = self._engine.peek(_STATE + token.id)
         if kept is not None:
-            state = msgspec.json.decode(kept.value, type=Kept)
+            state = _read(kept.value)
             session.log_level = state.level
             session.uris.update(state.uris)
         return session
@@ -242,3 +314,7 @@ class Sessions:
         if self._alive:
             self._sweeping = True
             self._wheel.after(min(_SWEEP, self._idle), self._sweep)
+
+
+def _read(value: bytes) -> Kept:
+    return msgspec.json.decode(value, type=Kept)

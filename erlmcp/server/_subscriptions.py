@@ -1,6 +1,6 @@
 """Listening: ``subscriptions/listen``, and who hears of which change (2026-07-28, basic/patterns/subscriptions)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -86,6 +86,7 @@ class Subscriptions:
         self._listeners: dict[Listener, None] = {}
         self._by_uri: dict[str, dict[Listener, None]] = {}
         self._catching_up = False
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -117,6 +118,10 @@ class Subscriptions:
             encode_notification(*notifications.subscriptions_acknowledged(accepted, request.id))
         )
         subscription.ended = Deferred(lambda _: self.drop(subscription))
+        if self._closed:
+            # Its client is to listen with another process.
+            subscription.close()
+            return subscription.ended
         self.add(subscription)
         return subscription.ended
 
@@ -170,10 +175,20 @@ class Subscriptions:
                 self._catch_up_later()
 
     def close(self) -> None:
-        """End all subscriptions gracefully."""
+        """End all subscriptions gracefully, and each that is begun from now on."""
+        self._closed = True
         for subscription in list(self._listeners):
             self.drop(subscription)
             subscription.close()
+
+    def rewatch(self, listener: Listener, uris: Iterable[str]) -> None:
+        """Tell a listener of the updates of these resources, and of no others."""
+        for uri in list(listener.uris):
+            self._forget(listener, uri)
+        listener.uris = set(uris)
+        if listener in self._listeners:
+            for uri in listener.uris:
+                self._by_uri.setdefault(uri, {})[listener] = None
 
     def _agree(self, request: Request) -> tuple[frozenset[str], frozenset[str]]:
         wanted: SubscriptionFilter = request.params.notifications

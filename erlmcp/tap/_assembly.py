@@ -1,13 +1,14 @@
 """The parts, put together: settings in, a server and its listeners out. Nothing is opened here."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from erlmcp import __version__, config
 from erlmcp.catalog import Catalog, NameCollision, ValidateGate, check_answer
-from erlmcp.config import ConfigurationError, Problem, Settings
+from erlmcp.config import ConfigurationError, Problem, ProviderSettings, Settings
 from erlmcp.engine import FILE_NAME, Bounds, EmbeddedEngine, EngineFileError, inspect
 from erlmcp.governor import (
     AdmitGate,
@@ -21,6 +22,8 @@ from erlmcp.protocol import KeyRing
 from erlmcp.receipts import Unrecorded
 from erlmcp.server import Gates, Server
 from erlmcp.tap._frontends import Frontend, FrontendMaker, message_limits
+from erlmcp.tap._observation import make_tracing, observed
+from erlmcp.tap._standing import Standing
 from erlmcp.telemetry import Counters
 
 
@@ -31,10 +34,11 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         server: the server.
         frontends: its listeners, in the order in which they are bound.
         console: the listener for health and metrics, or None.
-        backends: what serves.
+        backends: what serves, each as the catalog knows it.
         counters: what is counted.
         keys: where the sealing keys are from.
         engine: what is shared, not started yet; None for none.
+        tracing: a service that makes spans between its start, which is after the fork, and its stop; None for none.
     """
 
     server: Server
@@ -44,6 +48,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     counters: Counters
     keys: str
     engine: EmbeddedEngine | None = None
+    tracing: Any = None
 
 
 def backends_for(settings: Settings, plugins: Mapping[str, Any]) -> list[Any]:
@@ -102,7 +107,7 @@ def assemble(
     """
     problems: list[Problem] = []
     ring, origin = _key_ring(settings, environ, problems, make=make_keys)
-    catalog = _catalog(settings, backends, reactor, problems)
+    catalog, standing = _catalog(settings, backends, reactor, problems)
     counters = Counters()
     admit = AdmitGate(
         reactor.seconds, timeout=settings.limits.timeout, concurrency=settings.limits.concurrency
@@ -110,6 +115,7 @@ def assemble(
     counters.gauge("erlmcp_requests_in_flight", (), lambda: admit.under_way)
     engine = _engine(settings, environ if keep_state else None, reactor, counters, problems)
     middleware = _middleware(settings, problems)
+    tracing = make_tracing(settings, reactor, problems)
     sizes = {one.name: one.limits.message for one in settings.listen}
     server = Server(
         name=settings.server.name,
@@ -120,18 +126,18 @@ def assemble(
         gates=Gates(
             limits=LimitsGate(sizes, settings.limits.message),
             authenticate=AuthenticateGate(),
-            authorize=AuthorizeGate(),
+            authorize=AuthorizeGate() if tracing is None else tracing.authorize(AuthorizeGate()),
             rate=RateGate(),
             validate=ValidateGate(catalog),
             admit=admit,
-            record=Unrecorded(),
+            record=Unrecorded() if tracing is None else tracing.record(Unrecorded()),
             check_answer=check_answer,
         ),
-        counters=counters,
+        counters=observed(settings, counters),
         key_ring=ring,
         engine=engine,
         clock=reactor,
-        middleware=middleware,
+        middleware=middleware if tracing is None else [tracing.current, *middleware],
         limits=message_limits(settings.limits),
         page_size=settings.server.page_size,
         sessions_per_hour=settings.limits.sessions,
@@ -147,23 +153,33 @@ def assemble(
         server=server,
         frontends=[one for one in made if one is not None],
         console=console,
-        backends=backends,
+        backends=standing,
         counters=counters,
         keys=origin,
         engine=engine,
+        tracing=tracing,
     )
 
 
-def _catalog(settings: Settings, backends: Sequence[Any], reactor: Any, problems: list[Problem]) -> Catalog:
+def _catalog(
+    settings: Settings, backends: Sequence[Any], reactor: Any, problems: list[Problem]
+) -> tuple[Catalog, list[Standing]]:
     catalog = Catalog()
+    found: list[Standing] = []
     for one, backend in zip(settings.providers, backends, strict=False):
         try:
             if hasattr(backend, "bind"):
                 backend.bind(reactor)
-            catalog.add_backend(backend)
+            standing = Standing(backend, partial(_build, one))
+            catalog.add_backend(standing)
+            found.append(standing)
         except (NameCollision, RuntimeError) as error:
             problems.append(settings.problem(f"{one.key}.use", str(error)))
-    return catalog
+    return catalog, found
+
+
+def _build(one: ProviderSettings) -> Any:
+    return config.backend(one.use, one.options, config.providers())
 
 
 def _middleware(settings: Settings, problems: list[Problem]) -> list[Any]:

@@ -1,28 +1,34 @@
-"""The daemon as a service: listeners bound in order, or a failed start; a drain, then the end."""
+"""The daemon as a service: a tree that comes up whole, or a failed start; a drain, then the end."""
 
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from erlmcp.config import reachable
+from erlmcp import __version__
 from erlmcp.engine import EngineFileError
+from erlmcp.supervision import ChildSpec, StartFailure, Status, Supervisor, spell
+from erlmcp.systemd import Notifier
 from erlmcp.tap._assembly import Parts
 from erlmcp.tap._exit import HANG_UP, StartFailed, leave_with, on_stop_signals, on_terminal
-from erlmcp.tap._frontends import OPEN, Frontend
+from erlmcp.tap._frontends import Frontend
+from erlmcp.tap._listening import noted
+from erlmcp.tap._tree import CLOSING, ailing, tree
 
 log = Logger(namespace="erlmcp.tap")
 
-_CLOSING = 2.0
-"""Seconds that connections get to go once they have been told to."""
+Answers = dict[str, Callable[[dict[str, Any]], Any]]
+
+_ENDING = 30.0
+"""Seconds after which parts that still have not gone are left behind. Each has a deadline of its own."""
 
 
 class Daemon(MultiService):
-    """Binds the listeners when it starts, drains them when it stops.
+    """Brings up the tree of its parts when it starts, and drains it when it stops.
 
     Args:
         parts: what it runs.
@@ -31,6 +37,17 @@ class Daemon(MultiService):
         signals: takes over the stop signals once the reactor runs.
         leave: sets the process's status for a failure once the reactor runs.
         hangs_up: asked when it starts, whether a hang-up (SIGHUP) ends it, as its terminal or its host has gone.
+        frontends: a child in place of the listeners of `parts`.
+        last: further children of the tree, after all others.
+        notifier: tells systemd how it fares.
+        admin_answers: where its answers to the operator go, by question.
+
+    Attributes:
+        parts: what it runs; may be replaced until it starts.
+        tree: the root supervisor; None before the start.
+        admin_answers: by question, what gives the answer on the admin socket; others may add theirs.
+        reload: takes up another configuration on a hang-up; None if that cannot be done.
+        up: called once it serves, with None, or cannot, with the error.
     """
 
     def __init__(
@@ -42,32 +59,64 @@ class Daemon(MultiService):
         signals: Callable[[Any, Callable[[str], None]], None] = on_stop_signals,
         leave: Callable[[int], None] = leave_with,
         hangs_up: Callable[[], bool] = on_terminal,
+        frontends: ChildSpec | None = None,
+        last: Sequence[ChildSpec] = (),
+        notifier: Notifier | None = None,
+        admin_answers: Answers | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.setName("erlmcp")  # type: ignore[no-untyped-call]
         self.parts = parts
+        self.tree: Supervisor | None = None
+        self.admin_answers: Answers = {} if admin_answers is None else admin_answers
+        self.admin_answers["status"] = lambda _question: self.report()
+        self.reload: Callable[[], Deferred[None]] | None = None
+        self.up: Callable[[BaseException | None], None] = lambda _: None
         self._reactor = reactor
         self._drain = drain
-        if parts.console is not None:
-            parts.console.listener.unready = lambda: self.unready
         self._signals = signals
         self._leave = leave
         self._hangs_up = hangs_up
+        self._frontends = frontends
+        self._last = last
+        self._notifier = Notifier() if notifier is None else notifier
         self._held_by_terminal = False
-        self._bound: list[Frontend] = []
         self._ended: list[Frontend] = []
-        self._binding: Deferred[None] | None = None
         self._hurry: Callable[[], None] | None = None
         self._stopping: Deferred[None] | None = None
         self._state = "starting"
+        self._has_failed = False
 
     @property
     def unready(self) -> str | None:
         """Why no requests should be sent here now (``starting``, ``draining``, …); None if they should."""
-        if self._state != "ready":
+        if self._state != "ready" or self.tree is None:
             return self._state
-        engine = self.parts.engine
-        return None if engine is None or engine.trouble is None else "the engine cannot write its file"
+        if getattr(self.parts.engine, "trouble", None) is not None:
+            return "the engine cannot write its file"
+        return ailing(self.tree.status())
+
+    def listeners(self) -> list[Any]:
+        """The listeners as they are now."""
+        frontends = None if self.tree is None else self.tree.service("frontends")
+        if frontends is None:
+            return []
+        services = [frontends.service(child.name) for child in frontends.status().children]
+        return [one.listener for one in services if one is not None]
+
+    def status(self) -> Status | None:
+        """The tree as it is now; None before the start."""
+        return None if self.tree is None else self.tree.status()
+
+    def report(self) -> dict[str, Any]:
+        """What ``erlmcp status`` shows."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "unready": self.unready,
+            "in_flight": self.parts.server.in_flight,
+            "tree": self.status(),
+        }
 
     def privilegedStartService(self) -> None:
         """Bind the listeners, before privileges are shed.
@@ -75,23 +124,19 @@ class Daemon(MultiService):
         Raises:
             StartFailed: one cannot be bound, or is open to others without saying so.
         """
-        super().privilegedStartService()  # type: ignore[no-untyped-call]
-        self._begin()
+        Service.privilegedStartService(self)
+        self._attempt(self._begin().privilegedStartService).addErrback(lambda _: None)
 
     def startService(self) -> None:
-        """Start the engine; bind the listeners, where nobody has called `privilegedStartService` (twist does not).
+        """Start the parts; bind the listeners, where nobody has called `privilegedStartService` (twist does not).
 
         Raises:
             StartFailed: as above, or the engine's file cannot be used.
         """
-        super().startService()  # type: ignore[no-untyped-call]
-        if self.parts.engine is not None:
-            # Not before: its file belongs to whom the daemon is now, and no thread or lock outlives the fork.
-            try:
-                self.parts.engine.start()
-            except EngineFileError as error:
-                raise StartFailed(f"erlmcp cannot start:\n{error}") from error
-        self._begin()
+        root = self._begin()
+        Service.startService(self)
+        self._attempt(root.startService).addCallbacks(lambda _: self._ready(), self._failed)
+        root.ended.addErrback(self._failed)
 
     def stopService(self) -> Deferred[None]:
         """Drain, then close; fires when all is gone. Safe to call twice."""
@@ -99,38 +144,53 @@ class Daemon(MultiService):
             self._stopping = Deferred.fromCoroutine(self._stop())
         return self._stopping
 
-    def _begin(self) -> None:
-        if self._binding is not None:
-            return
-        # Before anybody can connect and think us up; not before twistd has let go of the terminal.
-        self._held_by_terminal = self._hangs_up()
-        self._signals(self._reactor, self._signalled)
-        failed: list[Failure] = []
-        self._binding = Deferred.fromCoroutine(self._bind())
-        self._binding.addErrback(failed.append)
-        if failed:
-            raise StartFailed(_message(failed[0])) from failed[0].value
-        self._binding.addCallback(lambda _: self._fail_late(failed[0]) if failed else None)
+    def _begin(self) -> Supervisor:
+        if self.tree is None:
+            self.tree = tree(
+                self.parts,
+                self._reactor,
+                over=self._over,
+                unready=lambda: self.unready,
+                frontends=self._frontends,
+                last=self._last,
+            )
+            self.tree.setServiceParent(self)  # type: ignore[no-untyped-call]
+            # Before anybody can connect and think us up; not before twistd has let go of the terminal.
+            self._held_by_terminal = self._hangs_up()
+            self._signals(self._reactor, self._signalled)
+        return self.tree
 
-    async def _bind(self) -> None:
-        consoles = () if self.parts.console is None else (self.parts.console,)
-        for frontend in (*self.parts.frontends, *consoles):
-            listener = frontend.listener
-            await listener.bind()
-            self._bound.append(frontend)
-            if not frontend.open and any(map(reachable, listener.addresses)):
-                raise StartFailed(f"{listener.name}: the endpoint {frontend.endpoint} is open: {OPEN}")
-            if self._state != "starting":
-                # It was stopped while this one was being bound.
-                await listener.close()
-                return
-            if hasattr(listener, "exhausted"):
-                listener.exhausted.addCallback(lambda _, frontend=frontend: self._over(frontend))
-            for address in listener.addresses:
-                log.info("{name} listens on {address}", name=listener.name, address=_spell(address))
+    def _attempt(self, start: Callable[[], Deferred[None]]) -> Deferred[None]:
+        try:
+            return start()
+        except Exception as error:
+            if self.tree is not None:
+                # It says the same once more.
+                self.tree.ended.addErrback(lambda _: None)
+            raise StartFailed(_message(error)) from error
+
+    def _ready(self) -> None:
+        if self._state != "starting":
+            return
         log.info("sealing keys: {origin}", origin=self.parts.keys)
         self._state = "ready"
-        self._reactor.callWhenRunning(log.info, "ready")
+        self._reactor.callWhenRunning(self._say_ready)
+        self.up(None)
+
+    def _say_ready(self) -> None:
+        log.info("ready")
+        self._notifier.ready("ready")
+
+    def _failed(self, failure: Failure) -> None:
+        """The tree did not come up, or has not held: the process ends, with a status that says so."""
+        if self._has_failed or self._state == "draining":
+            return
+        self._has_failed = True
+        self.up(failure.value)
+        what = "cannot start" if self._state == "starting" else "cannot go on"
+        log.critical("{what}: {why}", what=what, why=_message(failure.value))
+        self._leave(1)
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     def _over(self, frontend: Frontend) -> None:
         """No more can come by a listener: standard input was closed. What has come is answered within the drain."""
@@ -139,15 +199,9 @@ class Daemon(MultiService):
             log.info("the last listener has ended")
             self._reactor.callWhenRunning(self._reactor.stop)
 
-    def _fail_late(self, failure: Failure) -> None:
-        log.critical("cannot start: {message}", message=_message(failure))
-        self._leave(1)
-        self._reactor.callWhenRunning(self._reactor.stop)
-
     def _signalled(self, name: str) -> None:
         if name == HANG_UP.name and not self._held_by_terminal:
-            hint = "restart it to take up another configuration"
-            log.warn("{name}: this version does not reload: {hint}", name=name, hint=hint)  # noqa: G010 - Twisted's name
+            self._hang_up(name)
         elif self._hurry is not None:
             log.info("{name} again: closing now", name=name)
             self._hurry()
@@ -155,33 +209,39 @@ class Daemon(MultiService):
             log.info("{name}: draining for up to {drain:g} s", name=name, drain=self._drain)
             self._reactor.stop()
 
+    def _hang_up(self, name: str) -> None:
+        if self.reload is None:
+            hint = "restart it to take up another configuration"
+            log.warn("{name}: this version does not reload: {hint}", name=name, hint=hint)  # noqa: G010 - Twisted's name
+        elif self._state == "ready":
+            maybeDeferred(self.reload).addErrback(lambda failure: log.failure("the reload failed", failure))
+
     async def _stop(self) -> None:
         self._state = "draining"
-        await super().stopService()  # type: ignore[no-untyped-call]
-        listeners = [frontend.listener for frontend in reversed(self._bound)]
-        draining = [maybeDeferred(one.drain) for one in listeners]
-        drained = await self._within(self._drain, [*draining, maybeDeferred(self.parts.server.drain)])
-        if not drained:
-            left = self.parts.server.in_flight
-            log.warn("not everything ended in time: closing {left} calls", left=left)  # noqa: G010 - Twisted's name
-        self.parts.server.stop()
-        if not drained:
-            # What was just answered would be lost with a connection that is cut.
-            await self._within(_CLOSING, draining)
-        await self._within(_CLOSING, [maybeDeferred(one.close) for one in listeners])
-        for backend in self.parts.backends:
-            if hasattr(backend, "stop"):
-                backend.stop()
-        if self.parts.engine is not None:
-            await self._within(_CLOSING, [self.parts.engine.close()])
+        self._notifier.stopping("draining", extend=self._drain + CLOSING + _ENDING)
+        Service.stopService(self)
+        if self.tree is not None:
+            frontends = self.tree.service("frontends" if self._frontends is None else self._frontends.name)
+            drain = getattr(frontends, "drain", lambda: succeed(None))
+            draining = [maybeDeferred(drain)]
+            drained = await self._within(self._drain, [*draining, maybeDeferred(self.parts.server.drain)])
+            if not drained:
+                left = self.parts.server.in_flight
+                log.warn("not everything ended in time: closing {left} calls", left=left)  # noqa: G010 - Twisted's name
+            self.parts.server.stop()
+            if not drained:
+                # What was just answered would be lost with a connection that is cut.
+                await self._within(CLOSING, draining)
+            await self._within(_ENDING, [self.tree.stopService()])
         log.info("stopped")
+        self._notifier.close()
 
     async def _within(self, seconds: float, work: Sequence[Deferred[Any]]) -> bool:
         """Wait for all of the work, but no longer than this, nor than the operator has patience."""
         enough: Deferred[None] = Deferred()
         timer = self._reactor.callLater(seconds, enough.callback, None)
         self._hurry = lambda: timer.reset(0)
-        done: Deferred[Any] = DeferredList([_noted(one) for one in work])
+        done: Deferred[Any] = DeferredList([noted(one) for one in work])
         first: int
         _, first = await DeferredList([done, enough], fireOnOneCallback=True)
         self._hurry = None
@@ -190,17 +250,10 @@ class Daemon(MultiService):
         return first == 0
 
 
-def _noted(work: Deferred[Any]) -> Deferred[Any]:
-    return work.addErrback(lambda failure: log.failure("ending a part failed", failure))
-
-
-def _spell(address: Any) -> str:
-    host = getattr(address, "host", None)
-    if host is None:
-        name = getattr(address, "name", address)
-        return os.fsdecode(name) if isinstance(name, bytes) else str(name)
-    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
-
-
-def _message(failure: Failure) -> str:
-    return str(failure.value) or type(failure.value).__name__
+def _message(error: BaseException | None) -> str:
+    """What failed at the bottom of it."""
+    while isinstance(error, StartFailure):
+        error = error.cause
+    if isinstance(error, EngineFileError):
+        return f"erlmcp cannot start:\n{error}"
+    return "" if error is None else spell(error)

@@ -1,5 +1,6 @@
 """Listeners from their settings: made, counted, and refused where others could reach them unasked."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,11 +28,13 @@ class Frontend(msgspec.Struct, frozen=True):
         listener: an `IListener`.
         endpoint: as configured; for messages.
         open: whether others may reach it without authentication.
+        remake: makes another listener like it, for when this one has ended; None where there can be no other.
     """
 
     listener: Any
     endpoint: str
     open: bool
+    remake: Callable[[], Any] | None = None
 
 
 class FrontendMaker:
@@ -71,8 +74,9 @@ class FrontendMaker:
             limits=limits,
             endpoint=one.endpoint,
         )
+        make = partial(transport.listener, context, one.options)
         try:
-            listener = transport.listener(context, one.options)
+            listener = make()
         except ValueError as error:
             at = key if isinstance(error, EndpointError) else one.key
             self.problems.append(self._settings.problem(at, str(error)))
@@ -81,7 +85,7 @@ class FrontendMaker:
         if self._is_open(key, one.endpoint, one.auth):
             return None
         self._count(one, limits)
-        return Frontend(listener=listener, endpoint=one.endpoint, open=one.auth == "none")
+        return Frontend(listener=listener, endpoint=one.endpoint, open=one.auth == "none", remake=make)
 
     def console(self) -> Frontend | None:
         """Make the listener for health and metrics, if one is configured, or note a problem."""
@@ -94,16 +98,19 @@ class FrontendMaker:
         from erlmcp.telemetry.exposition import Exposition
 
         metrics = Exposition(self._counters, __version__).text
+        make = partial(
+            ConsoleListener, self._reactor, telemetry.endpoint, metrics=metrics, hosts=telemetry.hosts
+        )
         try:
-            listener = ConsoleListener(
-                self._reactor, telemetry.endpoint, metrics=metrics, hosts=telemetry.hosts
-            )
+            listener = make()
         except ValueError as error:
             self.problems.append(self._settings.problem(key, str(error)))
             return None
         if self._is_open(key, telemetry.endpoint, telemetry.auth):
             return None
-        return Frontend(listener=listener, endpoint=telemetry.endpoint, open=telemetry.auth == "none")
+        return Frontend(
+            listener=listener, endpoint=telemetry.endpoint, open=telemetry.auth == "none", remake=make
+        )
 
     def _is_open(self, key: str, endpoint: str, auth: str | None) -> bool:
         refused = auth is None and bool(endpoint_reachable(endpoint))

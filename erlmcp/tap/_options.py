@@ -3,13 +3,21 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.python import usage
 
 from erlmcp import config
 from erlmcp.tap._assembly import backends_for
 from erlmcp.tap._exit import StartFailed
+from erlmcp.tap._logging import arrange, observer
+
+_CHROOT = (
+    "erlmcp cannot start:\ntwistd --chroot: the interpreter imports modules as it needs them (codecs, TLS, providers),"
+    " runs children (isolated providers, stdio upstreams) and reads files (certificates, keys, time zones) after"
+    " the start, and none of them would be there. Let systemd confine it (systemd/erlmcp.service; RootDirectory= or"
+    " RootImage= for a root of its own), or put a whole installation there and run chroot(8) around twistd"
+)
 
 _ASYNCIO = "twisted.internet.asyncioreactor.AsyncioSelectorReactor"
 
@@ -56,6 +64,7 @@ class Options(usage.Options):
             StartFailed: with every problem found. The options themselves were right: their explanation would only
                 bury what is wrong.
         """
+        _refuse_chroot(self.parent)
         file = self["config"]
         try:
             self.settings = config.load(
@@ -69,6 +78,25 @@ class Options(usage.Options):
             require_reactor(self.backends)
         except (config.ConfigurationError, ValueError) as error:
             raise StartFailed(f"erlmcp cannot start:\n{error}") from error
+        arrange(self.parent, self.settings.telemetry)
+
+    def log_observer(self, stream: TextIO | None = None) -> Any:
+        """A log observer as configured: for a ``.tac`` file, where twistd does not ask us for one.
+
+        Args:
+            stream: where to write; standard output if None.
+        """
+        return observer(self.settings.telemetry, sys.stdout if stream is None else stream)
+
+
+def _refuse_chroot(parent: Any) -> None:
+    """Refuse ``twistd --chroot``, which goes in before anything of ours has started.
+
+    Raises:
+        StartFailed: it was given.
+    """
+    if parent is not None and parent.get("chroot"):
+        raise StartFailed(_CHROOT)
 
 
 def require_reactor(backends: Sequence[Any]) -> None:

@@ -2,15 +2,19 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from erlmcp import config
+from erlmcp.admin import AdminService
 from erlmcp.config import ConfigurationError, Settings
+from erlmcp.supervision import ChildSpec
+from erlmcp.systemd import Notifier, Watchdog
 from erlmcp.tap._assembly import assemble
-from erlmcp.tap._daemon import Daemon
+from erlmcp.tap._daemon import Answers, Daemon
 from erlmcp.tap._exit import StartFailed, on_terminal
+from erlmcp.tap._logging import configure
 from erlmcp.tap._options import Options
-from erlmcp.telemetry import log_from
 
 
 def makeService(options: Options) -> Daemon:
@@ -21,7 +25,7 @@ def makeService(options: Options) -> Daemon:
     """
     from twisted.internet import reactor
 
-    log_from(options.settings.telemetry.log_level)
+    configure(options.settings.telemetry)
     return make_daemon(options.settings, options.backends, reactor)
 
 
@@ -56,4 +60,19 @@ def make_daemon(
         )
     except ConfigurationError as error:
         raise StartFailed(f"erlmcp cannot start:\n{error}") from None
-    return Daemon(parts, reactor, drain=settings.server.drain, hangs_up=hangs_up)
+    notifier = Notifier(os.environ)
+    watchdog = Watchdog(notifier, reactor, os.environ)
+    parts.counters.gauge("erlmcp_reactor_lag_seconds", (), lambda: watchdog.lag)
+    answers: Answers = {}
+    folder = config.runtime_directory(settings.server) if keep_state else None
+    admin = [] if folder is None else [ChildSpec("admin", partial(AdminService, reactor, folder, answers))]
+    return Daemon(
+        parts,
+        reactor,
+        drain=settings.server.drain,
+        hangs_up=hangs_up,
+        notifier=notifier,
+        admin_answers=answers,
+        # Last, so that nobody is told that we are alive before all the rest is there.
+        last=[*admin, ChildSpec("watchdog", lambda: watchdog)],
+    )

@@ -1,15 +1,11 @@
-"""Log lines: from which level on they are written, and where to, for commands that no twistd sets up logging for."""
+"""Loggers with a lowest level, and the start of logging for commands that no twistd sets it up for."""
 
 from typing import Any, ClassVar, TextIO
 
 import twisted.logger
-from twisted.logger import (
-    FilteringLogObserver,
-    LogLevel,
-    LogLevelFilterPredicate,
-    globalLogBeginner,
-    textFileLogObserver,
-)
+from twisted.logger import LogLevel, globalLogBeginner
+
+from erlmcp.telemetry._output import Output
 
 
 class Logger(twisted.logger.Logger):
@@ -39,16 +35,17 @@ def log_from(level: str) -> None:
     Logger.level = LogLevel.levelWithName(level)
 
 
-def log_to(stream: TextIO, level: str = "info") -> None:
-    """Send log lines of a level and above to a stream, as text, and nothing to anywhere else.
+def log_to(stream: TextIO, level: str = "info", form: str = "text") -> None:
+    """Send log lines of a level and above to a stream, and nothing to anywhere else.
 
     Standard streams are left alone: whoever prints still prints where they did.
 
     Args:
         stream: open for writing.
         level: ``debug``, ``info``, ``warn``, ``error`` or ``critical``.
+        form: ``text``, ``json`` or ``journal``.
     """
     log_from(level)
-    predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
-    observer = FilteringLogObserver(textFileLogObserver(stream), [predicate])
-    globalLogBeginner.beginLoggingTo([observer], discardBuffer=False, redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo(
+        [Output(stream, form, level=level)], discardBuffer=False, redirectStandardIO=False
+    )

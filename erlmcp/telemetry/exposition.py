@@ -14,6 +14,7 @@ _GAUGES = {
     "erlmcp_connections_active": ("Connections that are open.", ("listener", "transport")),
     "erlmcp_engine_bytes": ("What the engine's entries count, in bytes.", ()),
     "erlmcp_engine_entries": ("Entries in the engine.", ()),
+    "erlmcp_reactor_lag_seconds": ("How late the reactor's last timer was, measured each second.", ()),
     "erlmcp_requests_in_flight": ("Requests that have been admitted and not answered yet.", ()),
 }
 _TOTALS = {

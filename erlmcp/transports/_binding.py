@@ -9,10 +9,11 @@ import errno
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import endpoints
+from twisted.internet import endpoints, tcp, unix
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
@@ -114,7 +115,17 @@ def listen(
     def name_it(failure: Failure) -> IListeningPort:
         raise BindError(description, _reason(failure.value)) from failure.value
 
-    return endpoint.listen(factory).addErrback(name_it)
+    listening = endpoint.listen(factory)
+    if description.removeprefix(_WRAPPER).startswith("systemd:"):
+        listening.addCallback(_not_ours)
+    return listening.addErrback(name_it)
+
+
+def _not_ours(port: Any) -> Any:
+    """Leave the path of an inherited unix socket: Twisted would remove it, and nobody could connect again."""
+    if isinstance(port, unix.Port):
+        port.connectionLost = partial(tcp.Port.connectionLost, port)  # type: ignore[method-assign]
+    return port
 
 
 def unlisten(port: IListeningPort | None) -> Deferred[None]:

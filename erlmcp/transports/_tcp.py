@@ -32,6 +32,7 @@ class StreamListener:
     Attributes:
         name: the listener's name.
         addresses: what it listens on, once bound.
+        lost: fires with the reason when its port is closed although nobody has asked for it.
 
     Raises:
         EndpointError: the endpoint description cannot be (a ValueError).
@@ -42,10 +43,11 @@ class StreamListener:
     ) -> None:
         self.name = context.name
         self.addresses: tuple[IAddress, ...] = ()
+        self.lost: Deferred[str] = Deferred()
         self._description = context.endpoint
         self._endpoint = parse(context.reactor, context.endpoint)
         self._connections = connections
-        self._factory = _Factory(connections, make)
+        self._factory = _Factory(connections, make, self._port_closed)
         self._port: IListeningPort | None = None
 
     def bind(self) -> Deferred[None]:
@@ -64,6 +66,11 @@ class StreamListener:
         self._port = port
         self.addresses = (port.getHost(),)
 
+    def _port_closed(self) -> None:
+        if self._port is not None:
+            self._port = None
+            self.lost.callback("its port was closed")
+
     def _stop(self) -> Deferred[Any]:
         port, self._port = self._port, None
         return unlisten(port)
@@ -72,9 +79,16 @@ class StreamListener:
 class _Factory(ServerFactory):
     noisy = False
 
-    def __init__(self, connections: Connections, make: Callable[[Connections], IProtocol]) -> None:
+    def __init__(
+        self, connections: Connections, make: Callable[[Connections], IProtocol], closed: Callable[[], None]
+    ) -> None:
         self._connections = connections
         self._make = make
+        self._closed = closed
+
+    def stopFactory(self) -> None:
+        """The port listens no more."""
+        self._closed()
 
     def buildProtocol(self, address: IAddress | None) -> Any:  # noqa: ARG002 - IProtocolFactory's signature
         return self._make(self._connections)

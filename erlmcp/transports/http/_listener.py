@@ -21,18 +21,21 @@ class HttpFactory:
 
     Args:
         shared: what they have in common.
+        closed: called when the port listens no more.
     """
 
     noisy = False
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, closed: Callable[[], None] = lambda: None) -> None:
         self._shared = shared
+        self._closed = closed
 
     def doStart(self) -> None:  # noqa: N802 - Twisted's name
         """The port is about to listen."""
 
     def doStop(self) -> None:  # noqa: N802 - Twisted's name
         """The port listens no more."""
+        self._closed()
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - Twisted's name
         """What is agreed on over TLS (ALPN): Twisted fails the handshake of a client that offers none of these."""
@@ -56,6 +59,7 @@ class HttpListener:
         name: the listener's name.
         addresses: what it listens on, once bound.
         shared: what its connections have in common.
+        lost: fires with the reason when its port is closed although nobody has asked for it.
 
     Raises:
         EndpointError: the endpoint description cannot be (a ValueError).
@@ -64,6 +68,7 @@ class HttpListener:
     def __init__(self, context: ListenContext, rules: Rules, second: Second) -> None:
         self.name = context.name
         self.addresses: tuple[Any, ...] = ()
+        self.lost: Deferred[str] = Deferred()
         self._description = context.endpoint
         self._endpoint = parse(context.reactor, context.endpoint)
         self._rules = rules
@@ -78,7 +83,7 @@ class HttpListener:
             seconds=context.clock.seconds,
             second=second,
         )
-        self.factory = HttpFactory(self.shared)
+        self.factory = HttpFactory(self.shared, self._port_closed)
 
     def bind(self) -> Deferred[None]:
         """Take the port and serve. Fails with `erlmcp.transports.BindError`."""
@@ -101,6 +106,11 @@ class HttpListener:
         """End all connections now; fires when they are gone."""
         self.shared.draining = True
         return self._end(lambda connection: connection.abort())
+
+    def _port_closed(self) -> None:
+        if self._port is not None:
+            self._port = None
+            self.lost.callback("its port was closed")
 
     def _end(self, how: Callable[[Connection], None]) -> Deferred[None]:
         port, self._port = self._port, None

@@ -1,0 +1,288 @@
+"""A backend that can be replaced while it is served, and what is done about one that keeps crashing."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from erlmcp.catalog import Provider
+from erlmcp.interfaces import Change, Complete, Definitions, IBackend, NeedsInput, Outcome, Request
+from erlmcp.protocol import McpError, errors
+
+log = Logger(namespace="erlmcp.tap")
+
+IN_A_ROW = 3
+"""Requests that a backend may fail by raising, one after the other, until it counts as crashed."""
+
+_KINDS = (("tools", ("tools",)), ("prompts", ("prompts",)), ("resources", ("resources", "templates")))
+
+
+class Crashed(Exception):  # noqa: N818 - it is what happened
+    """A backend raised what it should have answered, again and again, or has said that it ended."""
+
+
+class Breaker:
+    """Whether a backend that crashes is built again at once, or left alone for a while. Decisions alone.
+
+    Args:
+        most: crashes within `period` that are mended at once.
+        period: seconds.
+        rest: seconds that it is left alone then. After that it is tried again: one crash more and it rests again.
+    """
+
+    def __init__(self, most: int = 3, period: float = 60.0, rest: float = 15.0) -> None:
+        self._most = most
+        self._period = period
+        self._rest = rest
+        self._crashes: deque[float] = deque(maxlen=most + 1)
+        self._until = 0.0
+
+    def crashed(self, now: float) -> None:
+        """It has crashed once more."""
+        self._crashes.append(now)
+        if len(self._crashes) > self._most and now - self._crashes[0] <= self._period:
+            self._until = now + self._rest
+
+    def left(self, now: float) -> float:
+        """Seconds that it is left alone from now on; 0 when it may be tried."""
+        return max(0.0, self._until - now)
+
+
+@implementer(IBackend)
+class Standing:
+    """What the catalog knows of a backend: it stays when the backend behind it is replaced.
+
+    Args:
+        backend: the first one.
+        rebuild: makes another; None where there is no other, and the same is used on.
+
+    Attributes:
+        name: the backend's.
+        crashed: called when the backend should be replaced, with the reason; None while nobody cares.
+        refusing: why its requests are refused; None if they are not.
+        dispatch: as `IBackend` has it; the backend's own wherever that answers for its failures itself.
+    """
+
+    def __init__(self, backend: Any, rebuild: Callable[[], Any] | None = None) -> None:
+        self.name: str = getattr(backend, "name", "")
+        self.crashed: Callable[[Exception], None] | None = None
+        self.refusing: str | None = None
+        self.dispatch: Callable[[Request], Outcome | Awaitable[Outcome]]
+        self._backend = backend
+        self._rebuild = rebuild
+        self._watchers: list[Callable[[Change], None]] = []
+        self._unwatch: Callable[[], None] | None = None
+        self._failures = 0
+        self._heard: Any = None  # the backend whose end is listened for already
+        self._serve()
+
+    def definitions(self) -> Definitions:
+        """The current snapshot of the backend of now."""
+        definitions: Definitions = self._backend.definitions()
+        return definitions
+
+    def watch(self, watcher: Callable[[Change], None]) -> Callable[[], None]:
+        """Tell `watcher` of each change, that of the backend included; returns what ends the watch."""
+        if not self._watchers:
+            self._unwatch = self._backend.watch(self._tell)
+        self._watchers.append(watcher)
+
+        def unwatch() -> None:
+            self._watchers.remove(watcher)
+            if not self._watchers and self._unwatch is not None:
+                self._unwatch()
+                self._unwatch = None
+
+        return unwatch
+
+    def start(self) -> None:
+        """Be told of the end of the backend of now, if it tells."""
+        backend = self._backend
+        ended: Deferred[None] | None = getattr(backend, "ended", None)
+        if ended is not None and self._heard is not backend:
+            self._heard = backend
+            ended.addCallbacks(
+                lambda _: self._lost(backend, Crashed("it came to an end")),
+                lambda failure: self._lost(backend, failure.value),
+            )
+
+    def stop(self) -> None:
+        """Stop the backend of now."""
+        if hasattr(self._backend, "stop"):
+            self._backend.stop()
+
+    def replace(self, reactor: Any) -> None:
+        """Take a new backend in place of the one of now, which has been stopped.
+
+        Raises:
+            Exception: there can be none; the one of now stays.
+        """
+        if self._rebuild is not None:
+            backend = self._rebuild()
+            if backend.name != self.name:
+                raise ValueError(f"the backend {self.name!r} calls itself {backend.name!r} now")
+            if backend is not self._backend:
+                if hasattr(backend, "bind"):
+                    backend.bind(reactor)
+                self._swap(backend)
+        self._serve()
+
+    def refuse(self, why: str) -> None:
+        """Refuse its requests from now on."""
+        self.refusing = why
+        self.dispatch = self._refuse
+
+    def _serve(self) -> None:
+        self.refusing = None
+        self._failures = 0
+        # Functions of a `Provider` answer for themselves, whatever they raise: nothing is to be watched there.
+        plain = isinstance(self._backend, Provider) or not hasattr(self._backend, "dispatch")
+        self.dispatch = getattr(self._backend, "dispatch", self._refuse) if plain else self._watched
+
+    def _swap(self, backend: Any) -> None:
+        before = self._backend.definitions()
+        if self._unwatch is not None:
+            self._unwatch()
+        self._backend = backend
+        if self._watchers:
+            self._unwatch = backend.watch(self._tell)
+        after = backend.definitions()
+        for kind, tables in _KINDS:
+            if any(getattr(before, table) or getattr(after, table) for table in tables):
+                self._tell(Change(kind))
+
+    def _tell(self, change: Change) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(change)
+
+    def _refuse(self, _request: Request) -> Outcome:
+        raise errors.overloaded(f"{self.name} is not available now: {self.refusing}; try again later")
+
+    def _watched(self, request: Request) -> Outcome | Awaitable[Outcome]:
+        backend = self._backend
+        try:
+            answer: Outcome | Awaitable[Outcome] = backend.dispatch(request)
+        except (McpError, CancelledError, GeneratorExit):
+            raise
+        except Exception as error:
+            self._failed(backend, error)
+            raise
+        if isinstance(answer, (Complete, NeedsInput)):
+            self._failures = 0
+            return answer
+        return self._watch_over(backend, answer)
+
+    async def _watch_over(self, backend: Any, answer: Awaitable[Outcome]) -> Outcome:
+        try:
+            outcome = await answer
+        except (McpError, CancelledError, GeneratorExit):
+            raise
+        except Exception as error:
+            self._failed(backend, error)
+            raise
+        self._failures = 0
+        return outcome
+
+    def _failed(self, backend: Any, error: Exception) -> None:
+        if backend is not self._backend:
+            return
+        self._failures += 1
+        if self._failures >= IN_A_ROW:
+            self._lost(
+                backend, Crashed(f"{self._failures} requests in a row: {type(error).__name__}: {error}")
+            )
+
+    def _lost(self, backend: Any, error: Exception) -> None:
+        if backend is self._backend and self.crashed is not None:
+            # Once: what it fails on the way out is of no interest.
+            crashed, self.crashed = self.crashed, None
+            crashed(error)
+
+
+class BackendService(Service):
+    """One backend as a child of a supervisor: each incarnation but the first builds it anew.
+
+    Args:
+        standing: the backend as the catalog knows it.
+        breaker: kept over its incarnations.
+        reactor: what it runs on.
+        first: whether this is the first incarnation, whose backend is there already.
+
+    Attributes:
+        ended: fails when the backend has crashed, and when it is to be tried again.
+    """
+
+    def __init__(self, standing: Standing, breaker: Breaker, reactor: IReactorTime, *, first: bool) -> None:
+        self.ended: Deferred[None] = Deferred()
+        self._standing = standing
+        self._breaker = breaker
+        self._reactor = reactor
+        self._first = first
+        self._timer: Any = None
+
+    def startService(self) -> None:
+        """Build it, unless it has crashed too often: then its requests are refused for a while.
+
+        Raises:
+            Exception: it could not be built; that counts as a crash.
+        """
+        Service.startService(self)
+        standing, now = self._standing, self._reactor.seconds()
+        rest = self._breaker.left(now)
+        if rest:
+            self._open(rest)
+            return
+        if not self._first:
+            try:
+                standing.replace(self._reactor)
+            except Exception as error:
+                self._breaker.crashed(now)
+                rest = self._breaker.left(now)
+                if not rest:
+                    standing.refuse(f"it could not be built again ({type(error).__name__})")
+                    raise
+                log.failure("{name} could not be built again", name=standing.name)
+                self._open(rest)
+                return
+            log.info("{name} was built again", name=standing.name)
+        standing.crashed = self._crashed
+        standing.start()
+
+    def stopService(self) -> None:
+        """Stop it; requests that come before it is built again are refused."""
+        Service.stopService(self)
+        self._standing.crashed = None
+        self._standing.refuse("it is being restarted")
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._standing.stop()
+
+    def detail(self) -> dict[str, Any]:
+        """Whether it is refused."""
+        return {} if self._standing.refusing is None else {"refusing": self._standing.refusing}
+
+    def _open(self, rest: float) -> None:
+        self._standing.refuse("it keeps crashing")
+        log.error("{name} keeps crashing: left alone for {rest:g} s", name=self._standing.name, rest=rest)
+        self._timer = self._reactor.callLater(rest, self._try_again)
+
+    def _try_again(self) -> None:
+        try:
+            self._standing.replace(self._reactor)
+        except Exception:  # noqa: BLE001 - a factory may fail as it likes
+            log.failure("{name} could not be built again", name=self._standing.name)
+            self._breaker.crashed(self._reactor.seconds())
+            self._open(self._breaker.left(self._reactor.seconds()) or 1.0)
+            return
+        log.info("{name} is tried again", name=self._standing.name)
+        self._standing.crashed = self._crashed
+        self._standing.start()
+
+    def _crashed(self, error: Exception) -> None:
+        self._breaker.crashed(self._reactor.seconds())
+        self.ended.errback(error)

@@ -1,0 +1,144 @@
+"""The workers as services: one child for each slot, under a supervisor that restarts what dies."""
+
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from erlmcp.supervision import ChildSpec, Supervisor
+from erlmcp.workers._crew import Crew
+from erlmcp.workers._process import SILENCE, WorkerDied, WorkerProcess
+
+log = Logger()
+
+_READY: Final = 60.0
+"""Seconds that a worker has to become ready."""
+
+
+class Worker(Service):
+    """Whoever serves one slot: a process, and for a while its successor.
+
+    Args:
+        crew: the workers.
+        slot: from 1.
+
+    Attributes:
+        ended: fires with `WorkerDied` when the process has ended and nobody has asked it to.
+    """
+
+    def __init__(self, crew: Crew, slot: int) -> None:
+        self.setName(f"worker:{slot}")  # type: ignore[no-untyped-call]
+        self.ended: Deferred[None] = Deferred()
+        self._crew = crew
+        self._slot = slot
+        self._process: WorkerProcess | None = None
+
+    def startService(self) -> Deferred[None]:
+        """Start a process; fires when it serves."""
+        super().startService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """End it, as soon as what is under way allows; fires when it has gone."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return self.end()
+
+    def end(self) -> Deferred[None]:
+        """As `stopService`; safe to call twice."""
+        process = self._process
+        return succeed(None) if process is None else process.end(self._crew.plan.drain, gently=False)
+
+    def kill(self) -> None:
+        """End it now."""
+        if self._process is not None:
+            self._process.kill()
+
+    def detail(self) -> dict[str, Any]:
+        """Its process, and how that fares."""
+        process = self._process
+        if process is None:
+            return {}
+        pulse = process.pulse
+        return {"pid": process.pid, "connections": pulse.connections, "in_flight": pulse.in_flight}
+
+    async def replace(self) -> None:
+        """Let a new process take over, then end the former one gently.
+
+        Raises:
+            Exception: the new one cannot serve; the former goes on.
+        """
+        former = self._process
+        if former is None:
+            return
+        await self._start()
+        former.end(self._crew.plan.drain, gently=True)
+
+    async def _start(self) -> None:
+        process = self._crew.start(self._slot)
+        process.gone.addErrback(self._died, process)
+        try:
+            await self._crew.make_ready(process)
+        except BaseException:
+            process.end(0.0, gently=False)
+            raise
+        if not self.running:
+            # It was stopped meanwhile.
+            process.end(0.0, gently=False)
+            return
+        self._process = process
+
+    def _died(self, failure: Failure, process: WorkerProcess) -> None:
+        failure.trap(WorkerDied)
+        log.warn("{why}", why=failure.getErrorMessage())  # noqa: G010 - Twisted's name
+        if process is self._process:
+            self._process = None
+            if not self.ended.called:
+                self.ended.errback(failure)
+
+
+class Workers(Supervisor):
+    """The supervisor of all slots.
+
+    Args:
+        crew: the workers.
+        count: how many.
+        clock: the reactor.
+        intensity, period: as `Supervisor` has it.
+    """
+
+    def __init__(
+        self, crew: Crew, count: int, clock: Any, *, intensity: int = 5, period: float = 60.0
+    ) -> None:
+        self.crew = crew
+        specs = [
+            ChildSpec(
+                name=f"worker:{slot}",
+                factory=lambda slot=slot: Worker(crew, slot),  # type: ignore[misc]
+                shutdown=crew.plan.drain + 2 * SILENCE,
+                ready=_READY,
+            )
+            for slot in range(1, count + 1)
+        ]
+        self.slots = [spec.name for spec in specs]
+        super().__init__("workers", specs, clock, intensity=intensity * count, period=period)
+
+    def drain(self) -> Deferred[None]:
+        """End all workers, each once what is under way has ended; fires when all have gone."""
+        self.crew.close()
+        ending: Deferred[Any] = DeferredList(
+            [one.end(self.crew.plan.drain, gently=False) for one in list(self.crew.processes)]
+        )
+        return ending.addCallback(lambda _: None)
+
+    async def replace(self) -> None:
+        """Replace the workers one by one.
+
+        Raises:
+            Exception: the first that would not serve; those before it are new, it and those after it as they were.
+        """
+        for name in self.slots:
+            worker = self.service(name)
+            if isinstance(worker, Worker):
+                await worker.replace()
