@@ -1,9 +1,12 @@
 """An MCP client for Twisted: any server, either era, over any transport."""
 
-from erlmcp.client._answers import CANCEL, DECLINE, Answers, CannotAnswer, accept
+from erlmcp.client._answers import CANCEL, DECLINE, Answering, Answers, CannotAnswer, accept
 from erlmcp.client._backoff import Backoff
 from erlmcp.client._cache import Cache
 from erlmcp.client._client import Client
+from erlmcp.client._connection import Connection
+from erlmcp.client._conversation import Attempt
+from erlmcp.client._edges import Edge
 from erlmcp.client._errors import (
     BadAnswer,
     Busy,
@@ -14,7 +17,9 @@ from erlmcp.client._errors import (
     TimedOut,
     TooManyRounds,
 )
-from erlmcp.client._opening import EraMemory
+from erlmcp.client._identity import Identity
+from erlmcp.client._mirrors import Mirrors
+from erlmcp.client._opening import EraMemory, Opening
 from erlmcp.client._results import (
     AudioContent,
     CallResult,
@@ -48,7 +53,9 @@ from erlmcp.client._wire import Inbox, Outgoing, Session, Wire, WireError, WireM
 __all__ = [
     "CANCEL",
     "DECLINE",
+    "Answering",
     "Answers",
+    "Attempt",
     "AudioContent",
     "Backoff",
     "BadAnswer",
@@ -61,15 +68,20 @@ __all__ = [
     "ClientError",
     "Completion",
     "CompletionResult",
+    "Connection",
     "Content",
     "Disconnected",
+    "Edge",
     "Elicitation",
     "EmbeddedResource",
     "EraMemory",
+    "Identity",
     "ImageContent",
     "Inbox",
     "LogMessage",
+    "Mirrors",
     "NotOffered",
+    "Opening",
     "Outgoing",
     "Progress",
     "Prompt",

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
@@ -25,6 +25,17 @@ def accept(content: dict[str, Any] | None = None) -> dict[str, Any]:
 
 class CannotAnswer(Exception):  # noqa: N818 - it reads as what it says
     """A question has no answer: nobody here answers such, or what answered it did wrong."""
+
+
+class Answering(Protocol):
+    """Answers a server's live questions."""
+
+    async def answer(self, method: str, params: dict[str, Any], via: Any = None) -> dict[str, Any]:
+        """Answer one; `via` is the request on whose stream it came, None where the wire does not link the two.
+
+        Raises:
+            CannotAnswer: with one sentence for the server.
+        """
 
 
 Elicit = Callable[[Elicitation], Any]
@@ -79,12 +90,13 @@ class Answers:
             declared["roots"] = {}
         return declared
 
-    async def answer(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    async def answer(self, method: str, params: dict[str, Any], via: object = None) -> dict[str, Any]:
         """Answer one question.
 
         Args:
             method: ``elicitation/create``, ``sampling/createMessage`` or ``roots/list``.
             params: its parameters.
+            via: the request that it belongs to; of no interest here.
 
         Returns:
             The result, which fits the question (a form's content its schema).
@@ -92,6 +104,7 @@ class Answers:
         Raises:
             CannotAnswer: with one sentence for the server.
         """
+        del via
         answer = await self._ask(method, params)
         problem = check_answer({"method": method, "params": params}, answer)
         if problem is not None:

@@ -13,6 +13,7 @@ from erlmcp.client._answers import Answers
 from erlmcp.client._backoff import Backoff
 from erlmcp.client._cache import Cache
 from erlmcp.client._connection import Connection
+from erlmcp.client._conversation import Attempt
 from erlmcp.client._edges import Edge, Headers
 from erlmcp.client._errors import BadAnswer
 from erlmcp.client._identity import Identity
@@ -418,7 +419,8 @@ class Client:
         for one in learners:
             one.callback(outcome)
 
-    def _notified(self, method: str, params: Raw) -> None:
+    def _notified(self, method: str, params: Raw, via: Attempt | None) -> None:
+        del via
         change = change_of(method, params)
         if change is not None:
             if change.kind == "tools":

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from erlmcp.client._answers import Answers
+from erlmcp.client._answers import Answering
 from erlmcp.client._backoff import Backoff
 from erlmcp.client._conversation import Attempt, Conversation
 from erlmcp.client._edges import Edge
@@ -21,7 +21,7 @@ from erlmcp.jsonrpc import METHOD_NOT_FOUND
 
 log = Logger(namespace="erlmcp.client")
 
-Notified = Callable[[str, Raw], None]
+Notified = Callable[[str, Raw, Attempt | None], None]
 
 
 class Connection:
@@ -47,7 +47,7 @@ class Connection:
         self,
         peer: str,
         opening: Opening,
-        answers: Answers,
+        answers: Answering,
         clock: IReactorTime,
         backoff: Backoff,
         notified: Notified,
@@ -202,14 +202,15 @@ class Connection:
             self._questions.withdrawn(params)
         elif edge is not None and not edge.asks_again:
             self.subscriptions.heard(method, params)
-        del via
-        self._notified(method, params)
+        self._notified(method, params, via)
 
-    def heard_question(self, edge: Edge | None, identifier: int | str, method: str, params: Raw) -> bool:
+    def heard_question(
+        self, edge: Edge | None, identifier: int | str, method: str, params: Raw, via: Attempt | None
+    ) -> bool:
         """See `Audience.asked`; False if nobody can answer."""
         if self._questions is None or edge is None or edge.asks_again:
             return False
-        self._questions.asked(identifier, method, params)
+        self._questions.asked(identifier, method, params, via)
         return True
 
 
@@ -224,8 +225,7 @@ class _Hearing:
         self._connection.heard_notification(self.edge, method, params, via)
 
     def asked(self, id: int | str, method: str, params: Raw, via: Attempt | None) -> None:  # noqa: A002
-        del via
-        if not self._connection.heard_question(self.edge, id, method, params) and self.edge is not None:
+        if not self._connection.heard_question(self.edge, id, method, params, via) and self.edge is not None:
             # A modern server does not ask; on HTTP there is no way to answer it at all.
             log.warn("{peer} asks {method}, which it may not", peer=self._connection.peer, method=method)  # noqa: G010
             if not self.edge.conversation.wire.linked:

@@ -42,6 +42,7 @@ class Edge(Protocol):
         longest: float = 600.0,
         level: str | None = None,
         meta: dict[str, Any] | None = None,
+        identity: Identity | None = None,
     ) -> Attempt:
         """Send a request; see `Conversation.request`.
 
@@ -54,6 +55,7 @@ class Edge(Protocol):
             longest: see `Conversation.request`.
             level: which of the server's log messages are wanted for it.
             meta: more for `_meta`; the protocol's own keys in it are left out.
+            identity: for whom this one is, in the modern revision; in a session it is settled.
 
         Raises:
             NotOffered: the era has no such request.
@@ -83,13 +85,14 @@ class Modern:
         longest: float = 600.0,
         level: str | None = None,
         meta: dict[str, Any] | None = None,
+        identity: Identity | None = None,
     ) -> Attempt:
         """See `Edge`."""
         if method in HANDSHAKE_METHODS and method not in METHODS:
             raise NotOffered(self.conversation.peer, f"{method} is not in revision {MODERN}")
         identifier = self.conversation.next_id()
         token = None if watch is None else identifier
-        whole = {**params, "_meta": self._identity.envelope(token, level, meta)}
+        whole = {**params, "_meta": (identity or self._identity).envelope(token, level, meta)}
         if self._linked:
             headers = self._mirrored(method, params) + headers
         return self.conversation.request(
@@ -159,9 +162,10 @@ class Handshake:
         longest: float = 600.0,
         level: str | None = None,
         meta: dict[str, Any] | None = None,
+        identity: Identity | None = None,
     ) -> Attempt:
-        """See `Edge`. `headers` and `level` are not in these revisions, and left out."""
-        del headers, level
+        """See `Edge`. `headers`, `level` and `identity` are not in these revisions, and left out."""
+        del headers, level, identity
         if method in METHODS and method not in HANDSHAKE_METHODS:
             raise NotOffered(self.conversation.peer, f"{method} is not in revision {self.server.version}")
         identifier = self.conversation.next_id()

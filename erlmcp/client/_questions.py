@@ -7,8 +7,8 @@ from msgspec import Raw
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from erlmcp.client._answers import Answers, CannotAnswer
-from erlmcp.client._conversation import Conversation
+from erlmcp.client._answers import Answering, CannotAnswer
+from erlmcp.client._conversation import Attempt, Conversation
 from erlmcp.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
 from erlmcp.protocol import errors
 
@@ -28,12 +28,12 @@ class LiveQuestions:
         answers: who answers them.
     """
 
-    def __init__(self, conversation: Conversation, answers: Answers) -> None:
+    def __init__(self, conversation: Conversation, answers: Answering) -> None:
         self._conversation = conversation
         self._answers = answers
         self._open: dict[int | str, Deferred[Any]] = {}
 
-    def asked(self, id: int | str, method: str, params: Raw) -> None:  # noqa: A002 - JSON-RPC's own name
+    def asked(self, id: int | str, method: str, params: Raw, via: Attempt | None = None) -> None:  # noqa: A002 - JSON-RPC's own name
         """Answer a request, sooner or later."""
         conversation = self._conversation
         if method == "ping":
@@ -46,7 +46,7 @@ class LiveQuestions:
             conversation.refuse(id, errors.OVERLOADED, f"{_MOST} questions are open, or one of this id is")
             return
         conversation.asking += 1
-        answering = Deferred.fromCoroutine(self._answer(method, params))
+        answering = Deferred.fromCoroutine(self._answer(method, params, via))
         self._open[id] = answering
         answering.addCallbacks(self._answered, self._failed, callbackArgs=(id,), errbackArgs=(id,))
 
@@ -65,8 +65,8 @@ class LiveQuestions:
         for answering in list(self._open.values()):
             answering.cancel()
 
-    async def _answer(self, method: str, params: Raw) -> dict[str, Any]:
-        return await self._answers.answer(method, _decode(params))
+    async def _answer(self, method: str, params: Raw, via: Attempt | None) -> dict[str, Any]:
+        return await self._answers.answer(method, _decode(params), via)
 
     def _answered(self, answer: dict[str, Any], id: int | str) -> None:  # noqa: A002 - JSON-RPC's own name
         self._over(id)
