@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from erlmcp.client._answers import Answering, CannotAnswer
 from erlmcp.client._conversation import Attempt, Conversation
@@ -48,7 +49,8 @@ class LiveQuestions:
         conversation.asking += 1
         answering = Deferred.fromCoroutine(self._answer(method, params, via))
         self._open[id] = answering
-        answering.addCallbacks(self._answered, self._failed, callbackArgs=(id,), errbackArgs=(id,))
+        which = (id, answering)
+        answering.addCallbacks(self._answered, self._failed, callbackArgs=which, errbackArgs=which)
 
     def withdrawn(self, params: Raw) -> None:
         """The server no longer wants the answer (``notifications/cancelled``)."""
@@ -56,30 +58,39 @@ class LiveQuestions:
             id = _decode(params).get("requestId")  # noqa: A001 - JSON-RPC's own name
         except msgspec.DecodeError:
             return
-        answering = self._open.get(id) if isinstance(id, int | str) else None
+        answering = self._open.pop(id, None) if isinstance(id, int | str) else None
         if answering is not None:
+            self._conversation.asking -= 1
             answering.cancel()
 
     def close(self) -> None:
         """Nobody is there to hear answers."""
-        for answering in list(self._open.values()):
+        while self._open:
+            _, answering = self._open.popitem()
+            self._conversation.asking -= 1
             answering.cancel()
 
     async def _answer(self, method: str, params: Raw, via: Attempt | None) -> dict[str, Any]:
         return await self._answers.answer(method, _decode(params), via)
 
-    def _answered(self, answer: dict[str, Any], id: int | str) -> None:  # noqa: A002 - JSON-RPC's own name
-        self._over(id)
-        self._conversation.answer(id, answer)
+    def _answered(self, answer: dict[str, Any], id: int | str, answering: Deferred[Any]) -> None:  # noqa: A002
+        if self._over(id, answering):
+            self._conversation.answer(id, answer)
 
-    def _failed(self, failure: Any, id: int | str) -> None:  # noqa: A002 - JSON-RPC's own name
-        self._over(id)
+    def _failed(self, failure: Failure, id: int | str, answering: Deferred[Any]) -> None:  # noqa: A002
+        wanted = self._over(id, answering)
         if failure.check(CannotAnswer, msgspec.DecodeError):
-            self._conversation.refuse(id, INVALID_PARAMS, str(failure.value))
+            if wanted:
+                self._conversation.refuse(id, INVALID_PARAMS, str(failure.value))
         elif not failure.check(CancelledError):
             log.failure("answering a server's question failed", failure)
-            self._conversation.refuse(id, INTERNAL_ERROR, "the client failed to answer")
+            if wanted:
+                self._conversation.refuse(id, INTERNAL_ERROR, "the client failed to answer")
 
-    def _over(self, id: int | str) -> None:  # noqa: A002 - JSON-RPC's own name
+    def _over(self, id: int | str, answering: Deferred[Any]) -> bool:  # noqa: A002 - JSON-RPC's own name
+        """Whether the server still wants the answer."""
+        if self._open.get(id) is not answering:
+            return False
         del self._open[id]
         self._conversation.asking -= 1
+        return True

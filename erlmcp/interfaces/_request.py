@@ -53,6 +53,7 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
         answers: the client's answers to questions of this request, where it has been asked.
         peer: where it came from.
         headers: HTTP header fields or None.
+        session: the client's own session, which an upstream's may be kept for; empty for clients without one.
         principal: whom it is for (gate 2).
         deadline: on the reactor's clock, in seconds.
         received: time of arrival, `time.perf_counter`.
@@ -82,6 +83,7 @@ class Request(msgspec.Struct, kw_only=True, eq=False):
     reference: str = ""
     answers: Any = None
     headers: Mapping[bytes, bytes] | None = None
+    session: str = ""
     principal: Principal = ANONYMOUS
     deadline: float = 0.0
     received: float = 0.0

@@ -141,6 +141,7 @@ class HandshakeEdge:
                     call.waits()
                 request.version = session.revision.name
                 request.capabilities = session.capabilities
+                request.session = session.number
                 request.client = session.client
                 request.log_level = session.log_level
         known = HANDSHAKE_METHODS.get(method)

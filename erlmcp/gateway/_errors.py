@@ -1,0 +1,111 @@
+"""An upstream's failures in the words of this hop (eras.md, "Errors"): pure functions."""
+
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from erlmcp.client import BadAnswer, ClientError, Disconnected, ServerError
+from erlmcp.interfaces import Request
+from erlmcp.protocol import ClientCapabilities, McpError, errors
+
+RESOURCE_NOT_FOUND: Final = -32002
+URL_NEEDED: Final = -32042
+_RESERVED: Final = range(-32099, -32019)
+_OUR_OWN: Final = frozenset({errors.PARSE_ERROR, errors.INVALID_REQUEST, errors.METHOD_NOT_FOUND})
+"""What an upstream says of the messages that this hop made: no affair of the client's."""
+_NOT_THEIRS: Final = frozenset({errors.SHUTTING_DOWN, errors.OVERLOADED, errors.RATE_LIMITED})
+
+
+def translate(
+    error: ClientError, request: Request, upstream: str, *, theirs: bool, repeatable: bool
+) -> McpError:
+    """What a client hears of an upstream's failure.
+
+    Args:
+        error: the failure.
+        request: what was asked.
+        upstream: the upstream's name.
+        theirs: whether the session serves this client's principal alone, who may then read a child's last words.
+        repeatable: whether making the call again does no harm.
+    """
+    if isinstance(error, ServerError):
+        return _of_server(error, request, upstream)
+    if isinstance(error, Disconnected):
+        if error.unsent or repeatable or (error.status is not None and error.status < 500):
+            return _unavailable(upstream, _cause(error, theirs=theirs))
+        unknown = errors.outcome_unknown(
+            f"The upstream {upstream} was lost while it worked on this: the outcome is unknown"
+            f" ({_cause(error, theirs=theirs)})"
+        )
+        unknown.data = {"upstream": upstream}
+        return unknown
+    if isinstance(error, BadAnswer):
+        return errors.internal(
+            f"The upstream {upstream} gave a bad answer: {_plain(error)}", {"upstream": upstream}
+        )
+    return errors.internal(f"The upstream {upstream} failed: {_plain(error)}", {"upstream": upstream})
+
+
+def unavailable(upstream: str, why: str, retry_after: float | None = None) -> McpError:
+    """The upstream cannot be asked now; nothing was executed."""
+    return _unavailable(upstream, why, retry_after)
+
+
+def url_questions(error: ServerError) -> dict[str, dict[str, Any]]:
+    """The visits that a -32042 of 2025-11-25 asks for, as questions; empty if it names none."""
+    data = error.data if isinstance(error.data, dict) else {}
+    wanted = data.get("elicitations")
+    found = {}
+    for number, one in enumerate(wanted if isinstance(wanted, list) else (), 1):
+        if isinstance(one, dict) and isinstance(one.get("url"), str) and isinstance(one.get("message"), str):
+            params = {"mode": "url", "message": one["message"], "url": one["url"]}
+            found[f"url-{number}"] = {"method": "elicitation/create", "params": params}
+    return found
+
+
+def _of_server(error: ServerError, request: Request, upstream: str) -> McpError:
+    code, message, data = error.code, error.message, error.data
+    if code == RESOURCE_NOT_FOUND and request.method == "resources/read":
+        return errors.resource_not_found(request.name)
+    if code == errors.MISSING_CAPABILITY:
+        lacking = _lacking(data, request.capabilities)
+        if lacking:
+            return errors.missing_capability(lacking)
+    if code in _RESERVED or code in _OUR_OWN:
+        return errors.internal(
+            f"The upstream {upstream} refused the gateway's request: {message[:500]} ({code})",
+            {"upstream": upstream},
+        )
+    if code in _NOT_THEIRS:
+        return _unavailable(upstream, message[:500])
+    return McpError(code, message, data)
+
+
+def _lacking(data: Any, capabilities: ClientCapabilities | None) -> dict[str, Any]:
+    """What of the required capabilities this client really has not declared."""
+    required = data.get("requiredCapabilities") if isinstance(data, dict) else None
+    if not isinstance(required, dict):
+        return {}
+    return {
+        name: value
+        for name, value in required.items()
+        if getattr(capabilities, name, UNSET) is UNSET or value
+    }
+
+
+def _unavailable(upstream: str, why: str, retry_after: float | None = None) -> McpError:
+    data: dict[str, Any] = {"upstream": upstream}
+    if retry_after is not None:
+        data["retryAfterMs"] = round(retry_after * 1000)
+    return errors.overloaded(f"The upstream {upstream} is not available: {why}; nothing was executed", data)
+
+
+def _cause(error: Disconnected, *, theirs: bool) -> str:
+    cause = error.__cause__
+    text = str(cause) if cause is not None else _plain(error).partition("\n")[0]
+    return f"{text}; its last lines: {error.tail}" if theirs and error.tail else text.partition("\n")[0]
+
+
+def _plain(error: ClientError) -> str:
+    """The message without the upstream's address, which is the operator's affair."""
+    return str(error).removeprefix(f"{error.peer}: ")

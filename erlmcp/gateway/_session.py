@@ -1,0 +1,194 @@
+"""One session with an upstream: its connection, the calls on it, and whose question is whose."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from msgspec import Raw
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from erlmcp.client import CANCEL, Attempt, CannotAnswer, Connection, Edge, Identity
+from erlmcp.gateway._leases import Whose
+from erlmcp.gateway._notes import pass_on
+from erlmcp.interfaces import Request
+from erlmcp.protocol import LOG_LEVELS, McpError
+
+log = Logger(namespace="erlmcp.gateway")
+
+Told = Callable[[str, Raw], None]
+"""Hears the notifications of an upstream that belong to no call."""
+
+
+class MakesConnections(Protocol):
+    """Makes the connection of a session; see `erlmcp.gateway.Upstream`."""
+
+    def __call__(self, whose: Whose, answering: Any, notified: Any) -> Connection:
+        """Make it, not connected yet."""
+
+
+class UpstreamCall:
+    """One request on its way through the gateway.
+
+    Attributes:
+        request: what the client asked.
+        asked: how many questions the upstream has put for it.
+    """
+
+    __slots__ = ("asked", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.asked = 0
+
+    async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Put a question of the upstream to the client.
+
+        Raises:
+            McpError: it cannot be asked.
+        """
+        self.asked += 1
+        key = f"ask-{self.asked}"
+        answers = await self.request.ask({key: question})
+        return answers[key]
+
+
+class UpstreamSession:
+    """A session that calls are made on.
+
+    Args:
+        make: makes its connection.
+        whose: whose it is.
+        told: hears what belongs to no call.
+        upstream: the upstream's name.
+
+    Attributes:
+        connection: what it is held over.
+        level: the log level that was set for it; None for none.
+    """
+
+    def __init__(self, make: MakesConnections, whose: Whose, told: Told, upstream: str) -> None:
+        self.whose = whose
+        self.connection = make(whose, self, self._notified)
+        self.level: str | None = None
+        self._calls: dict[Attempt, UpstreamCall] = {}
+        self._open: set[UpstreamCall] = set()
+        self._told = told
+        self._upstream = upstream
+
+    async def perform(
+        self,
+        call: UpstreamCall,
+        method: str,
+        params: dict[str, Any],
+        *,
+        identity: Identity,
+        headers: tuple[tuple[bytes, bytes], ...],
+        meta: dict[str, Any] | None,
+    ) -> tuple[Raw, Edge]:
+        """Make one request, once.
+
+        Returns:
+            The raw result, and what it was made over.
+
+        Raises:
+            ClientError: what came instead.
+        """
+        edge = self.connection.edge or await self.connection.connected()
+        request = call.request
+        if request.log_level is not None and not edge.asks_again:
+            self._raise_level(edge, request.log_level)
+        wants = request.progress_token is not None or request.log_level is not None
+        attempt = edge.request(
+            method,
+            params,
+            headers=headers,
+            watch=_Watch(request).heard if wants else None,
+            timeout=None,  # the request's own deadline is kept by the server, which cancels this
+            level=request.log_level,
+            meta=meta,
+            identity=identity,
+        )
+        self._calls[attempt] = call
+        self._open.add(call)
+        try:
+            return await attempt.done, edge
+        finally:
+            del self._calls[attempt]
+            self._open.discard(call)
+
+    async def answer(self, method: str, params: dict[str, Any], via: Any = None) -> dict[str, Any]:
+        """Answer a live question of the upstream: `erlmcp.client.Answering`.
+
+        Raises:
+            CannotAnswer: it is not known whose it is, or its client cannot be asked.
+        """
+        call = (
+            self._calls.get(via)
+            if via is not None
+            else next(iter(self._open))
+            if len(self._open) == 1
+            else None
+        )
+        if call is None:
+            raise CannotAnswer("nobody can be asked: it is not known to whose request this question belongs")
+        try:
+            return await call.ask({"method": method, "params": _modern(method, params)})
+        except McpError as error:
+            raise CannotAnswer(error.message) from error
+        except RuntimeError as error:
+            raise CannotAnswer("the call has ended") from error
+        except CancelledError:
+            # Nobody answered in time, or the caller has gone.
+            if method == "elicitation/create":
+                return CANCEL
+            raise CannotAnswer("nobody answered in time") from None
+
+    def ping(self) -> Deferred[None]:
+        """Ask whether the upstream is there; fails if it is not."""
+        return Deferred.fromCoroutine(self._ping())
+
+    async def _ping(self) -> None:
+        edge = await self.connection.connected()
+        await edge.request("server/discover" if edge.asks_again else "ping", {}, timeout=10.0).done
+
+    def close(self) -> Deferred[None]:
+        """End it."""
+        return self.connection.close()
+
+    def _raise_level(self, edge: Edge, level: str) -> None:
+        """Ask for messages as verbose as any caller wants them (eras.md, ``logging/setLevel``)."""
+        if not edge.server.offers("logging"):
+            return
+        if self.level is None or LOG_LEVELS.index(level) < LOG_LEVELS.index(self.level):
+            self.level = level
+            edge.request("logging/setLevel", {"level": level}).done.addErrback(self._no_level)
+
+    def _no_level(self, failure: Any) -> None:
+        self.level = None
+        log.info("{upstream}: logging/setLevel: {error}", upstream=self._upstream, error=failure.value)
+
+    def _notified(self, method: str, params: Raw, via: Attempt | None) -> None:
+        if method == "notifications/message" and via is None and len(self._open) == 1:
+            # On a stream nothing says whose it is; where there is one call alone, it is that one's.
+            _Watch(next(iter(self._open)).request).heard(method, params)
+        elif via is None or via not in self._calls:
+            self._told(method, params)
+
+
+class _Watch:
+    """Passes the notifications of one call on to its client."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def heard(self, method: str, params: Raw) -> None:
+        pass_on(self._request, method, params)
+
+
+def _modern(method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """A handshake server's question as the modern revision has it."""
+    if method != "elicitation/create":
+        return params
+    return {"mode": "form", **{name: value for name, value in params.items() if name != "elicitationId"}}
