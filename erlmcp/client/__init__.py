@@ -18,7 +18,7 @@ from erlmcp.client._errors import (
     TooManyRounds,
 )
 from erlmcp.client._identity import Identity
-from erlmcp.client._mirrors import Mirrors
+from erlmcp.client._mirrors import Mirrors, mirrored_headers
 from erlmcp.client._opening import EraMemory, Opening
 from erlmcp.client._results import (
     AudioContent,
@@ -46,6 +46,7 @@ from erlmcp.client._results import (
     Tool,
     UnknownContent,
 )
+from erlmcp.client._rounds import needs_input
 from erlmcp.client._subscriptions import Change, Subscription
 from erlmcp.client._targets import Target, http, stdio, stream, target
 from erlmcp.client._wire import Inbox, Outgoing, Session, Wire, WireError, WireMaker
@@ -109,6 +110,8 @@ __all__ = [
     "WireMaker",
     "accept",
     "http",
+    "mirrored_headers",
+    "needs_input",
     "stdio",
     "stream",
     "target",

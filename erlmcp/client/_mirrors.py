@@ -3,7 +3,7 @@
 Source: 2026-07-28, basic/transports/streamable-http, "Custom Headers from Tool Parameters".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from twisted.logger import Logger
@@ -61,17 +61,28 @@ class Mirrors:
         parameters = self._known.get(name)
         if parameters is None:
             return None
-        found = []
-        for parameter in parameters:
-            value = _value_at(parameter.path, arguments)
-            if isinstance(value, str | int):
-                found.append((parameter.header, encode_header_value(value)))
-        return tuple(found)
+        return mirrored_headers(parameters, arguments)
 
     def forget(self) -> None:
         """The list has changed."""
         self._known.clear()
         self.complete = False
+
+
+def mirrored_headers(
+    parameters: Sequence[HeaderParameter], arguments: Mapping[str, Any]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """The ``Mcp-Param-*`` headers of a call.
+
+    Raises:
+        ValueError: an argument cannot be put into a header: an integer that JSON cannot carry everywhere.
+    """
+    found = []
+    for parameter in parameters:
+        value = _value_at(parameter.path, arguments)
+        if isinstance(value, str | int):
+            found.append((parameter.header, encode_header_value(value)))
+    return tuple(found)
 
 
 def _value_at(path: tuple[str, ...], arguments: Any) -> Any:

@@ -151,6 +151,17 @@ class Leases:
         """How many there may be."""
         return self._settings.size + self._settings.overflow
 
+    @property
+    def shares(self) -> bool:
+        """Whether a session may serve several callers."""
+        return self._stateless
+
+    def warm(self, whose: Whose) -> None:
+        """Make a session beforehand, if there is room for one."""
+        seat = self._room_for(self._plain(whose))
+        if seat is not None:
+            self._probe(seat)
+
     def seats(self) -> list[Seat]:
         """All of them."""
         return [seat for seats in self._seats.values() for seat in seats]

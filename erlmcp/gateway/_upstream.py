@@ -25,7 +25,8 @@ from erlmcp.gateway._listing import LISTS, Listing, Lists
 from erlmcp.gateway._names import Naming
 from erlmcp.gateway._rewriting import definitions
 from erlmcp.gateway._session import UpstreamSession
-from erlmcp.interfaces import Change, Definitions, IBackend, Outcome, Principal, Request
+from erlmcp.governor import Breaker, BreakerPolicy, RetryBudget
+from erlmcp.interfaces import Change, Definitions, IBackend, Outcome, Principal, Request, ToolDefinition
 from erlmcp.jsonrpc import Limits
 from erlmcp.timing import Wheel
 
@@ -121,7 +122,9 @@ class Upstream:
             deadline=plan.list_timeout,
             refresh=plan.refresh,
         )
-        self.calls = Calls(self, context)
+        self.breaker = Breaker(BreakerPolicy())
+        self.budget = RetryBudget()
+        self.calls = Calls(self, context, reactor.seconds)
         self._pinned: Seat | None = None
         self._subscription: Subscription | None = None
 
@@ -179,6 +182,24 @@ class Upstream:
     def era(self) -> str | None:
         """``modern`` or ``handshake``; None while it is not known."""
         return self._memory.get(self._target("").peer) or self.plan.era
+
+    @property
+    def naming(self) -> Naming:
+        """The names that it has here."""
+        return self.plan.naming
+
+    @property
+    def stream(self) -> bool:
+        """Whether it speaks over a stream."""
+        return self.plan.stream
+
+    def relist(self, *kinds: str) -> Deferred[None]:
+        """Fetch its lists again; fires when that has been tried."""
+        return self.listing.fresh(*kinds)
+
+    def tool(self, name: str) -> ToolDefinition | None:
+        """The definition of a tool, by its name here."""
+        return self._definitions.tools.get(name)
 
     def identity(self, capabilities: dict[str, Any]) -> Identity:
         """Who the upstream is told that a client with these capabilities is."""

@@ -13,6 +13,7 @@ from erlmcp.client.oauth._grants import (
     SigningKey,
     StaticToken,
     Supplier,
+    TokenExchange,
     WorkloadIdentity,
 )
 from erlmcp.client.oauth._guard import LOOPBACK, AddressGuard
@@ -45,5 +46,6 @@ __all__ = [
     "StaticToken",
     "StoreKey",
     "Supplier",
+    "TokenExchange",
     "WorkloadIdentity",
 ]

@@ -23,7 +23,8 @@ from erlmcp.client.oauth._grants import (
     ClientCredentials,
     EnterpriseManaged,
     StaticToken,
-    WorkloadIdentity,
+    TokenExchange,
+    TokenGrant,
 )
 from erlmcp.client.oauth._interaction import Interaction
 from erlmcp.client.oauth._obtain import (
@@ -31,6 +32,7 @@ from erlmcp.client.oauth._obtain import (
     by_code,
     by_credentials,
     by_enterprise,
+    by_exchange,
     by_refresh,
     by_workload,
     supplied,
@@ -43,8 +45,6 @@ from erlmcp.client.oauth._urls import canonical_resource, check_endpoint, origin
 from erlmcp.client.oauth._verdict import YOUNG, Refusal, Verdict, judge
 
 _log = Logger()
-
-_Grant = AuthorizationCode | ClientCredentials | EnterpriseManaged | WorkloadIdentity
 
 _REMEMBERED: Final = 30.0  # seconds for which a failure is told again without another attempt
 _MAX_STEPS: Final = 5
@@ -66,6 +66,8 @@ class Authorization:
         interaction: brings a user to a browser; needed for `AuthorizationCode`.
         store: keeps registrations and tokens; without one they are kept in memory.
         principal: for whom. Tokens of different principals are kept apart.
+        eager: get a token before the first request, instead of waiting for the server to ask for one. For a server that
+            would answer without one too, but as it answers everybody.
 
     Raises:
         ValueError: the URL is no https URL (or http on the loopback).
@@ -85,6 +87,7 @@ class Authorization:
         interaction: Interaction | None = None,
         store: CredentialStore | None = None,
         principal: str = "",
+        eager: bool = False,
     ) -> None:
         try:
             check_endpoint(server_url.partition("#")[0], "the server's URL")
@@ -101,6 +104,7 @@ class Authorization:
         self._interaction = interaction
         self._store: CredentialStore = store or MemoryStore()
         self._principal = principal
+        self._eager = eager or isinstance(grant, StaticToken)
         self._nonces = Nonces()
         self._endpoint = TokenEndpoint(fetch, self._now, self._nonces)
         self._tokens: Tokens | None = None
@@ -118,8 +122,8 @@ class Authorization:
         """The headers of a request, if they are at hand. Not to be changed by the caller.
 
         Returns:
-            The headers: none at all as long as no token is held, since the server has not asked for one, and none for
-            another origin. None if a token is being got, or has to be: `headers` waits for it.
+            The headers: none at all as long as no token is held and the server has not asked for one (unless eager), and
+            none for another origin. None if a token is being got, or has to be: `headers` waits for it.
         """
         if not url.startswith(self._plain) or url[len(self._plain) : len(self._plain) + 1] not in (
             "",
@@ -219,7 +223,7 @@ class Authorization:
 
     def _at_hand(self, method: str, url: str) -> list[tuple[bytes, bytes]] | None:
         if self._tokens is None:
-            return None if self._waiting is not None or isinstance(self._grant, StaticToken) else []
+            return None if self._eager or self._waiting is not None else []
         if self._now() >= self._renew:
             return None
         return self._headers if self._key is None else self._present(method, url)
@@ -352,7 +356,7 @@ class Authorization:
         now, never = self._now(), float("inf")
         self._hold(Tokens(token, "Bearer", obtained=now, expires=never, renew=never))
 
-    async def _discover(self, grant: _Grant, challenge: Challenge | None, *, again: bool) -> Place:
+    async def _discover(self, grant: TokenGrant, challenge: Challenge | None, *, again: bool) -> Place:
         if not again and self._place is not None:
             return self._place
         hint = challenge.parameters.get("resource_metadata", "") if challenge else ""
@@ -361,7 +365,7 @@ class Authorization:
 
     def _round(
         self,
-        grant: _Grant,
+        grant: TokenGrant,
         place: Place,
         scopes: tuple[str, ...],
         challenge: Challenge | None,
@@ -385,7 +389,7 @@ class Authorization:
             now=self._now(),
         )
 
-    async def _whole(self, grant: _Grant, around: Round) -> Tokens:
+    async def _whole(self, grant: TokenGrant, around: Round) -> Tokens:
         """Go the whole way, unless that has just failed for good."""
         wanted = frozenset((around.place.server.issuer, *around.scopes))
         if self._failure is not None and self._failure[0] == wanted and self._now() < self._failure[1]:
@@ -397,6 +401,8 @@ class Authorization:
                 return await by_credentials(grant, around)
             if isinstance(grant, EnterpriseManaged):
                 return await by_enterprise(grant, around)
+            if isinstance(grant, TokenExchange):
+                return await by_exchange(grant, around)
             return await by_workload(grant, around)
         except AuthorizationError as error:
             if not error.transient:
@@ -405,7 +411,7 @@ class Authorization:
 
     # What is kept
 
-    def _bind(self, grant: _Grant, issuer: str) -> None:
+    def _bind(self, grant: TokenGrant, issuer: str) -> None:
         """Hold configured credentials to the authorization server that they were first used with.
 
         2026-07-28, authorization server binding. A metadata document's URL is good everywhere; what is registered

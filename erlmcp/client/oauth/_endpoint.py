@@ -67,6 +67,7 @@ class TokenEndpoint:
         key: ProofKey | None,
         *,
         must_bind: bool,
+        kinds: tuple[str, ...] = (),
     ) -> Tokens:
         """Ask for tokens.
 
@@ -77,6 +78,7 @@ class TokenEndpoint:
             scopes: what is asked for, to be remembered with the answer.
             key: what the token is to be bound to.
             must_bind: refuse a token that is not.
+            kinds: what ``issued_token_type`` may say (RFC 8693 section 2.2.1); empty where there is none.
 
         Raises:
             AuthorizationError: there are none.
@@ -90,6 +92,10 @@ class TokenEndpoint:
                 "and the client is to have no others"
             )
         answer = await self.ask(server, identity, form, key)
+        if kinds and answer.get("issued_token_type") not in kinds:
+            raise AuthorizationError(
+                f"{endpoint}: issued_token_type {answer.get('issued_token_type')!r}: expected {' or '.join(kinds)}"
+            )
         tokens = read_tokens(answer, scopes, self._now(), endpoint)
         if key is None and tokens.scheme == "DPoP":
             raise AuthorizationError(f"{endpoint}: the token is bound to a key (DPoP), and none was shown")

@@ -173,6 +173,41 @@ class WorkloadIdentity(Grant):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenExchange(Grant):
+    """Somebody's token is exchanged for one that is good at the server (RFC 8693), as an intermediary does it.
+
+    The token that is exchanged goes to the token endpoint of `issuer` and nowhere else: the server that is called never
+    sees it, and cannot name another authorization server that would. It is exchanged anew each time; refresh tokens are
+    not kept, since they would outlive it.
+
+    Attributes:
+        subject_token: gives the token, whenever one is needed.
+        subject_token_type: what it is (RFC 8693 section 3).
+        audience: the name of the server at the authorization server, where its URL (``resource``) is not enough.
+        client_id: who exchanges it.
+    """
+
+    subject_token: Supplier | None = field(default=None, repr=False)
+    subject_token_type: str = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type
+    audience: str = ""
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    key: SigningKey | None = None
+    auth_method: AuthMethod | None = None
+
+    def __post_init__(self) -> None:
+        if self.subject_token is None:
+            raise ValueError("token exchange needs a subject_token supplier")
+        if not self.issuer:
+            raise ValueError(
+                "token exchange needs an issuer: a token is shown to no authorization server that the server names"
+            )
+        if not self.client_id:
+            raise ValueError("token exchange needs a client_id")
+        _check_configured(self.issuer, "issuer")
+
+
+@dataclass(frozen=True, slots=True)
 class StaticToken:
     """A token that somebody else has got. A supplier is asked again when the server refuses what it gave."""
 
@@ -180,7 +215,10 @@ class StaticToken:
     extension: ClassVar[str] = ""
 
 
-AnyGrant = AuthorizationCode | ClientCredentials | EnterpriseManaged | WorkloadIdentity | StaticToken
+TokenGrant = AuthorizationCode | ClientCredentials | EnterpriseManaged | TokenExchange | WorkloadIdentity
+"""The ways that lead over a token endpoint."""
+
+AnyGrant = TokenGrant | StaticToken
 
 
 def _check_configured(url: str, name: str) -> None:

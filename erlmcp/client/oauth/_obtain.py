@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from erlmcp.client.oauth._code import accept, check_pkce, code_request
@@ -15,6 +15,8 @@ from erlmcp.client.oauth._grants import (
     AuthorizationCode,
     ClientCredentials,
     EnterpriseManaged,
+    TokenExchange,
+    TokenGrant,
     WorkloadIdentity,
     check_redirect_uri,
 )
@@ -34,6 +36,8 @@ from erlmcp.client.oauth._tokens import Tokens, read_answer
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+_ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type
+_JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
 _ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a type
 _ID_JAG: Final = "urn:ietf:params:oauth:token-type:id-jag"
 _LOST_CLIENT: Final = ("invalid_client", "unauthorized_client")
@@ -60,10 +64,17 @@ class Round:
     must_bind: bool
     now: float
 
-    async def tokens(self, identity: Identity, form: dict[str, str], scopes: tuple[str, ...]) -> Tokens:
-        """Send a grant to the token endpoint."""
-        server = self.place.server
-        return await self.endpoint.tokens(server, identity, form, scopes, self.key, must_bind=self.must_bind)
+    async def tokens(
+        self,
+        identity: Identity,
+        form: dict[str, str],
+        scopes: tuple[str, ...],
+        kinds: tuple[str, ...] = (),
+    ) -> Tokens:
+        """Send a grant to the token endpoint. `kinds`: see `TokenEndpoint.tokens`."""
+        return await self.endpoint.tokens(
+            self.place.server, identity, form, scopes, self.key, must_bind=self.must_bind, kinds=kinds
+        )
 
 
 async def supplied(value: str | Awaitable[str]) -> str:
@@ -126,6 +137,35 @@ async def _identity_provider(grant: EnterpriseManaged, fetch: Fetch) -> ServerMe
     if found is None or not found.token_endpoint:
         raise AuthorizationError(f"{grant.idp_issuer} has no metadata that name a token_endpoint")
     return found
+
+
+async def by_exchange(grant: TokenExchange, around: Round) -> Tokens:
+    """Somebody's token for one that is good at the server (RFC 8693 section 2)."""
+    if grant.subject_token is None:  # its own check keeps that from happening
+        raise AuthorizationError("token exchange without a subject_token supplier")
+    subject = await supplied(grant.subject_token())
+    if not subject:
+        raise AuthorizationError("there is no token to exchange", transient=True)
+    form = {
+        "grant_type": _EXCHANGE,
+        "resource": around.place.resource,
+        "requested_token_type": _ACCESS_TOKEN,
+        "subject_token": subject,
+        "subject_token_type": grant.subject_token_type,
+    }
+    if grant.audience:
+        form["audience"] = grant.audience
+    tokens = await around.tokens(
+        identity_of(grant, around.place.server),
+        _with_scope(form, around.scopes),
+        around.scopes,
+        kinds=(_ACCESS_TOKEN, _JWT),
+    )
+    if tokens.access == subject:
+        raise AuthorizationError(
+            f"{around.place.server.token_endpoint} gave back the token that was to be exchanged: it is not passed on"
+        )
+    return replace(tokens, refresh="")
 
 
 async def by_code(grant: AuthorizationCode, around: Round) -> Tokens:
@@ -209,7 +249,7 @@ async def _client(
 
 
 def identity_of(
-    grant: AuthorizationCode | ClientCredentials | EnterpriseManaged | WorkloadIdentity,
+    grant: TokenGrant,
     server: ServerMetadata,
 ) -> Identity:
     """The configured identity at an authorization server.
@@ -223,7 +263,7 @@ def identity_of(
 
 
 async def by_refresh(
-    grant: AuthorizationCode | ClientCredentials | EnterpriseManaged | WorkloadIdentity,
+    grant: TokenGrant,
     around: Round,
     before: Tokens,
 ) -> Tokens | None:

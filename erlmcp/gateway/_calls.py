@@ -1,0 +1,337 @@
+"""Requests carried to an upstream of either era: sent, asked about, sent again where that does no harm, answered.
+
+Which era it is decides only where its questions come from: in a result (modern), or live in the middle (handshake).
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import UNSET, Raw
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from erlmcp.client import (
+    BadAnswer,
+    ClientError,
+    Disconnected,
+    Identity,
+    ServerError,
+    mirrored_headers,
+    needs_input,
+)
+from erlmcp.gateway._errors import URL_NEEDED, translate, unavailable, url_questions
+from erlmcp.gateway._leases import Exhausted, Leases, Whose
+from erlmcp.gateway._names import Naming
+from erlmcp.gateway._rewriting import own_params, rewrite_result
+from erlmcp.gateway._session import UpstreamCall, UpstreamSession
+from erlmcp.governor import Breaker, Refused, Report, RetryBudget
+from erlmcp.interfaces import Complete, NeedsInput, Outcome, Principal, Request, ToolDefinition
+from erlmcp.protocol import McpError, Meta, errors
+
+log = Logger(namespace="erlmcp.gateway")
+
+_HARMLESS: Final = frozenset({"resources/read", "prompts/get", "completion/complete"})
+_NO_CAPABILITIES: Final = b"{}"
+_MOST_VISITS: Final = 3
+"""How often a handshake upstream may ask for visits to URLs within one call."""
+_MOST_IDENTITIES: Final = 256
+_ENVELOPE: Final = frozenset(field.encode_name for field in msgspec.structs.fields(Meta))
+_encode: Final = msgspec.json.Encoder().encode
+_members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_HOP: Final = frozenset({"resultType"})
+_HOP_META: Final = frozenset(
+    {"io.modelcontextprotocol/serverInfo", "io.modelcontextprotocol/subscriptionId", "progressToken"}
+)
+
+
+class Carrier(Protocol):
+    """What carries calls; see `erlmcp.gateway.Upstream`."""
+
+    @property
+    def name(self) -> str:
+        """The upstream's name."""
+
+    @property
+    def naming(self) -> Naming:
+        """The names that it has here."""
+
+    @property
+    def leases(self) -> Leases:
+        """Its sessions."""
+
+    @property
+    def era(self) -> str | None:
+        """Its era; None while that is not known."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether it speaks over a stream."""
+
+    @property
+    def breaker(self) -> Breaker:
+        """Whether it is asked at all."""
+
+    @property
+    def budget(self) -> RetryBudget:
+        """How many calls may be made again."""
+
+    def identity(self, capabilities: dict[str, Any]) -> Identity:
+        """Who it is told that a client with these capabilities is."""
+
+    def relist(self, *kinds: str) -> Awaitable[None]:
+        """Fetch its lists again."""
+
+    def tool(self, name: str) -> ToolDefinition | None:
+        """The definition of a tool, by its name here."""
+
+
+class Calls:
+    """Carries the requests to one upstream.
+
+    Args:
+        upstream: what they are carried to.
+        context: gives a principal's authorization context there; empty for what all share.
+        seconds: the reactor's time.
+    """
+
+    def __init__(
+        self, upstream: Carrier, context: Callable[[Principal], str], seconds: Callable[[], float]
+    ) -> None:
+        self._upstream = upstream
+        self._context = context
+        self._seconds = seconds
+        self._identities: OrderedDict[bytes, Identity] = OrderedDict()
+
+    async def dispatch(self, request: Request) -> Outcome:
+        """Answer a request; see `erlmcp.interfaces.IBackend`.
+
+        Raises:
+            McpError: the upstream's error, or why there is no answer.
+        """
+        upstream = self._upstream
+        now = self._seconds()
+        ticket = upstream.breaker.admit(now)
+        if isinstance(ticket, Refused):
+            raise unavailable(upstream.name, ticket.why, ticket.retry_after)
+        upstream.budget.called(now)
+        report = Report.NEITHER
+        try:
+            outcome = await self._carried(request)
+            report = Report.GOOD
+        except ServerError as error:
+            report = Report.BAD if _is_theirs(error) else Report.GOOD
+            raise self._translated(error, request) from error
+        except Exhausted as error:
+            raise errors.overloaded(
+                f"The upstream {upstream.name}: {error}", {"upstream": upstream.name}
+            ) from error
+        except ClientError as error:
+            report = Report.BAD
+            raise self._translated(error, request) from error
+        except CancelledError:
+            # Gave up: its client, or our own deadline, which says that the upstream was too slow.
+            report = Report.NEITHER if request.cancelled or self._seconds() < request.deadline else Report.BAD
+            raise
+        finally:
+            upstream.breaker.settle(ticket, report, self._seconds())
+        return outcome
+
+    async def _carried(self, request: Request) -> Outcome:
+        upstream = self._upstream
+        method = request.method
+        params = own_params(method, request, upstream.naming)
+        if request.params.input_responses is not UNSET:
+            params["inputResponses"] = request.params.input_responses
+        if request.params.request_state is not UNSET:
+            params["requestState"] = request.params.request_state
+        call = UpstreamCall(request)
+        visits = 0
+        while True:
+            try:
+                raw, modern = await self._made(call, method, params)
+            except ServerError as error:
+                questions = url_questions(error) if error.code == URL_NEEDED else {}
+                visits += 1
+                if not questions or visits > _MOST_VISITS:
+                    raise
+                # It has done nothing yet: it wants the user to have been somewhere first (2025-11-25).
+                answers = await request.ask(questions)
+                if any(one.get("action") != "accept" for one in answers.values()):
+                    raise
+                continue
+            return self._outcome(raw, request, modern=modern)
+
+    async def _made(self, call: UpstreamCall, method: str, params: dict[str, Any]) -> tuple[Raw, bool]:
+        """Make the request; a second time where the first has provably, or harmlessly, done nothing."""
+        request = call.request
+        upstream = self._upstream
+        capabilities = _capabilities(request)
+        tried: set[str] = set()
+        while True:
+            whose = self._whose(request, capabilities)
+            alone = upstream.stream and upstream.era != "modern" and capabilities != _NO_CAPABILITIES
+            taken = upstream.leases.take(whose, alone=alone)
+            seat = await taken if isinstance(taken, Deferred) else taken
+            session: UpstreamSession = seat.member
+            broken = False
+            try:
+                raw, edge = await session.perform(
+                    call,
+                    method,
+                    params,
+                    identity=self._identity(capabilities),
+                    headers=self._mirrored(request),
+                    meta=_foreign_meta(request),
+                )
+            except Disconnected as error:
+                broken = session.connection.edge is None or error.session_lost
+                if error.session_lost and session.connection.edge is not None:
+                    session.connection.drop(session.connection.edge)
+                why = self._why_again(error, request, tried)
+                if why is None:
+                    raise
+            except ServerError as error:
+                if error.code != errors.HEADER_MISMATCH or "headers" in tried or method != "tools/call":
+                    raise
+                why = "headers"
+            else:
+                return raw, edge.asks_again
+            finally:
+                upstream.leases.give_back(seat, broken=broken)
+            tried.add(why)
+            if why == "headers":
+                await upstream.relist("tools")
+
+    def _why_again(self, error: Disconnected, request: Request, tried: set[str]) -> str | None:
+        """Why a lost request may be made again: nothing was executed, or it does no harm."""
+        if error.session_lost:
+            why = "session"
+        elif error.unsent:
+            why = "unsent"
+        elif error.status is None and _repeatable(request):
+            why = "harmless"
+        else:
+            return None
+        if why in tried or not self._upstream.budget.spend(self._seconds()):
+            return None
+        return why
+
+    # whose it is
+
+    def _whose(self, request: Request, capabilities: bytes) -> Whose:
+        context = self._context(request.principal)
+        if self._upstream.era == "modern":
+            return Whose(context)
+        principal = request.principal
+        person = context or ("" if principal.kind == "anonymous" else f"{principal.kind}:{principal.id}")
+        return Whose(person, capabilities, request.session)
+
+    def _identity(self, capabilities: bytes) -> Identity:
+        identity = self._identities.get(capabilities)
+        if identity is None:
+            identity = self._upstream.identity(_decode(capabilities))
+            self._identities[capabilities] = identity
+            if len(self._identities) > _MOST_IDENTITIES:
+                self._identities.popitem(last=False)
+        return identity
+
+    def _mirrored(self, request: Request) -> tuple[tuple[bytes, bytes], ...]:
+        if request.method != "tools/call":
+            return ()
+        tool = self._upstream.tool(request.name) or request.target
+        if not tool.header_parameters or request.arguments is None:
+            return ()
+        return mirrored_headers(tool.header_parameters, request.arguments)
+
+    # what comes of it
+
+    def _outcome(self, raw: Raw, request: Request, *, modern: bool) -> Outcome:
+        upstream = self._upstream
+        if modern:
+            required = needs_input(raw, request.method, upstream.name)
+            if required is not None:
+                state = None if required.request_state is UNSET else required.request_state
+                return NeedsInput(required.input_requests, state)
+        try:
+            fields: dict[str, Any] = _members(rewrite_result(request.method, raw, upstream.naming))
+            meta = fields.get("_meta")
+            if meta is not None:
+                kept = {name: value for name, value in _members(meta).items() if name not in _HOP_META}
+                fields["_meta"] = kept
+                if not kept:
+                    del fields["_meta"]
+            for name in _HOP:
+                fields.pop(name, None)
+        except msgspec.DecodeError as error:
+            raise BadAnswer(upstream.name, f"{request.method}: {error}") from error
+        return Complete(fields)
+
+    def _translated(self, error: ClientError, request: Request) -> McpError:
+        upstream = self._upstream
+        # A child's last words may be of another's call, unless its session is this caller's own.
+        theirs = request.principal.kind != "anonymous" and not upstream.leases.shares
+        said = translate(error, request, upstream.name, theirs=theirs, repeatable=_repeatable(request))
+        if said.code in {errors.INTERNAL_ERROR, errors.OUTCOME_UNKNOWN, errors.OVERLOADED}:
+            log.warn(
+                "{upstream}: {method}: {error}", upstream=upstream.name, method=request.method, error=error
+            )  # noqa: G010
+        return said
+
+
+def _repeatable(request: Request) -> bool:
+    target = request.target
+    return request.method in _HARMLESS or (
+        isinstance(target, ToolDefinition) and (target.read_only or target.idempotent)
+    )
+
+
+def _is_theirs(error: ServerError) -> bool:
+    """Whether the upstream says that it fails, rather than that the request is wrong."""
+    return error.code in {
+        errors.INTERNAL_ERROR,
+        errors.OVERLOADED,
+        errors.SHUTTING_DOWN,
+        errors.DEADLINE_EXCEEDED,
+    }
+
+
+def _capabilities(request: Request) -> bytes:
+    """What the client can be asked, as the upstream is told it: no more than the client itself has declared."""
+    declared = request.capabilities
+    if declared is None:
+        return _NO_CAPABILITIES
+    known = {
+        name: value
+        for name in ("elicitation", "sampling", "roots")
+        if (value := getattr(declared, name)) is not UNSET
+    }
+    return _encode(known) if known else _NO_CAPABILITIES
+
+
+def _foreign_meta(request: Request) -> dict[str, Any] | None:
+    """The keys of the client's `_meta` that belong to no hop, and its trace."""
+    meta = request.params.meta
+    found: dict[str, Any] = {}
+    if meta is not UNSET and len(meta) > 2:
+        found = _others(bytes(meta))
+    if request.trace:
+        found = {**found, **request.trace}
+    return found or None
+
+
+_remembered: Final[OrderedDict[bytes, dict[str, Any]]] = OrderedDict()
+
+
+def _others(meta: bytes) -> dict[str, Any]:
+    """The keys of an envelope that are not its own; the last few hundred envelopes are remembered."""
+    found = _remembered.get(meta)
+    if found is None:
+        found = {name: Raw(bytes(value)) for name, value in _members(meta).items() if name not in _ENVELOPE}
+        if len(meta) <= 1024:
+            _remembered[meta] = found
+            if len(_remembered) > 512:
+                _remembered.popitem(last=False)
+    return found
