@@ -44,14 +44,20 @@ class Cache:
 
     def find(self, principal: str, peer: str, method: str, params: bytes) -> Raw | None:
         """A result that is still fresh; None if there is none."""
+        found = self.aged(principal, peer, method, params)
+        return None if found is None else found[0]
+
+    def aged(self, principal: str, peer: str, method: str, params: bytes) -> tuple[Raw, float] | None:
+        """A result that is still fresh, and for how many seconds; None if there is none."""
         for whose in (principal, None):
             key = (whose, peer, method, params)
             found = self._kept.get(key)
             if found is None:
                 continue
-            if self._seconds() < found[1]:
+            left = found[1] - self._seconds()
+            if left > 0:
                 self._kept.move_to_end(key)
-                return found[0]
+                return found[0], left
             self._drop(key)
         return None
 

@@ -1,5 +1,6 @@
 """The configuration, from TOML files to checked, frozen settings; secrets, sealing keys, finding plugins."""
 
+from erlmcp.config._credentials import CredentialSettings, OAuthSettings, check_header_value, read_credentials
 from erlmcp.config._keys import (
     SealingKeys,
     new_key,
@@ -18,20 +19,24 @@ from erlmcp.config._model import (
     ServerSettings,
     Settings,
     TelemetrySettings,
+    ViewSettings,
 )
 from erlmcp.config._plugins import backend, declared, found, providers, transports
 from erlmcp.config._problems import ConfigurationError, Problem, nearest
 from erlmcp.config._reach import endpoint_reachable, is_loopback, reachable
 from erlmcp.config._secrets import Secret
+from erlmcp.config._views import views_by_path
 
 __all__ = [
     "DEMO_LISTEN",
     "DEMO_PROVIDER",
     "ConfigurationError",
+    "CredentialSettings",
     "EngineSettings",
     "Limits",
     "ListenSettings",
     "ListenerLimits",
+    "OAuthSettings",
     "Problem",
     "ProviderSettings",
     "SealingKeys",
@@ -39,7 +44,9 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "TelemetrySettings",
+    "ViewSettings",
     "backend",
+    "check_header_value",
     "declared",
     "endpoint_reachable",
     "found",
@@ -50,8 +57,10 @@ __all__ = [
     "parse_keys",
     "providers",
     "reachable",
+    "read_credentials",
     "runtime_directory",
     "sealing_keys",
     "state_directory",
     "transports",
+    "views_by_path",
 ]

@@ -122,8 +122,8 @@ class Authorization:
         """The headers of a request, if they are at hand. Not to be changed by the caller.
 
         Returns:
-            The headers: none at all as long as no token is held and the server has not asked for one (unless eager), and
-            none for another origin. None if a token is being got, or has to be: `headers` waits for it.
+            The headers: none at all as long as no token is held and the server has not asked for one (unless eager),
+            and none for another origin. None if a token is being got, or has to be: `headers` waits for it.
         """
         if not url.startswith(self._plain) or url[len(self._plain) : len(self._plain) + 1] not in (
             "",
@@ -212,6 +212,10 @@ class Authorization:
         if nonce:
             self._nonces.note(self._url, nonce)
 
+    def retry(self) -> None:
+        """Forget that tokens were refused: what they are got with is another than before."""
+        self._failure = None
+
     def forget(self) -> None:
         """Give up the token, in the store too: the next refusal begins anew."""
         if self._issuer:
@@ -290,6 +294,8 @@ class Authorization:
             else:
                 # The server's challenge knows more than we do: the next request goes without a token, and asks for it.
                 self._hold(None)
+                if self._eager:
+                    raise
 
     async def _get(
         self, challenge: Challenge | None, refused: Refusal | None, *, step_up: bool = False
