@@ -13,6 +13,7 @@ from msgspec import Raw
 from erlmcp.catalog import InvalidSchema, header_parameters
 from erlmcp.gateway._listing import Lists
 from erlmcp.gateway._names import Naming
+from erlmcp.gateway._pins import PIN_KEY, Accepted
 from erlmcp.interfaces import (
     Definitions,
     HeaderParameter,
@@ -106,6 +107,9 @@ class _Entry:
         return Raw(_encode(self.members)) if self.changed else self.raw
 
 
+_Reading = Callable[[_Entry, Naming], tuple[str, Any] | None]
+
+
 class _Offers:
     """What is being gathered."""
 
@@ -113,9 +117,7 @@ class _Offers:
         self.naming = naming
         self.problems: list[str] = []
 
-    def gather(
-        self, kind: str, entries: tuple[Raw, ...], read: Callable[[_Entry, Naming], tuple[str, Any] | None]
-    ) -> dict[str, Any]:
+    def gather(self, kind: str, entries: tuple[Raw, ...], read: _Reading) -> dict[str, Any]:
         """The definitions of one list, by advertised name; `read` gives None for what is hidden."""
         found: dict[str, Any] = {}
         for place, raw in enumerate(entries, 1):
@@ -134,22 +136,29 @@ class _Offers:
         return found
 
 
-def definitions(lists: Lists, naming: Naming) -> tuple[Definitions, list[str]]:
+def definitions(
+    lists: Lists, naming: Naming, accepted: Accepted | None = None
+) -> tuple[Definitions, list[str]]:
     """What an upstream offers, as it is offered here.
 
     Args:
         lists: what it lists, of either era.
         naming: its names here.
+        accepted: how its tools were when somebody accepted them; None if they are not pinned.
 
     Returns:
-        The definitions, and a sentence for each entry that is left out because clients could not use it; what the
-        configuration hides is not among these.
+        The definitions, and a sentence for each entry that is left out because clients could not use it, or is not
+        as it was accepted; what the configuration hides is not among these.
     """
     offers = _Offers(naming)
+
+    def tool(entry: _Entry, naming: Naming) -> tuple[str, ToolDefinition] | None:
+        return _tool(entry, naming, accepted, offers.problems)
+
     capabilities = lists.capabilities
     resources = capabilities.get("resources")
     found = Definitions(
-        tools=offers.gather("tool", lists.tools, _tool),
+        tools=offers.gather("tool", lists.tools, tool),
         prompts=offers.gather("prompt", lists.prompts, _prompt),
         resources=offers.gather("resource", lists.resources, _resource),
         templates=offers.gather("resource template", lists.templates, _template),
@@ -163,11 +172,14 @@ def definitions(lists: Lists, naming: Naming) -> tuple[Definitions, list[str]]:
     return found, offers.problems
 
 
-def _tool(entry: _Entry, naming: Naming) -> tuple[str, ToolDefinition] | None:
+def _tool(
+    entry: _Entry, naming: Naming, accepted: Accepted | None, problems: list[str]
+) -> tuple[str, ToolDefinition] | None:
     own = entry.text("name")
     name = _name(own, naming.tool(own), naming)
     if name is None:
         return None
+    verdict = None if accepted is None else _verdict(entry, own, accepted, problems)
     mirrored = _input(entry)
     output = entry.members.get("outputSchema")
     if output is not None and not bytes(output).startswith(b"{"):
@@ -180,6 +192,9 @@ def _tool(entry: _Entry, naming: Naming) -> tuple[str, ToolDefinition] | None:
     entry.describe(naming, own)
     _rename(entry, own, name)
     _app(entry, naming)
+    if verdict is not None:
+        meta = entry.read("_meta")
+        entry.put("_meta", {**(meta if isinstance(meta, dict) else {}), PIN_KEY: verdict})
     return name, ToolDefinition(
         name=name,
         wire=entry.wire,
@@ -187,6 +202,20 @@ def _tool(entry: _Entry, naming: Naming) -> tuple[str, ToolDefinition] | None:
         read_only=hints.get("readOnlyHint") is True,
         idempotent=hints.get("idempotentHint") is True,
     )
+
+
+def _verdict(entry: _Entry, own: str, accepted: Accepted, problems: list[str]) -> str | None:
+    """How a tool differs from what was accepted, if it is shown nevertheless."""
+    try:
+        verdict = accepted.verdict(own, entry.raw)
+    except ValueError as error:
+        raise _Unfit(str(error)) from None
+    if verdict is not None:
+        why = "has changed since it was accepted" if verdict == "changed" else "has never been accepted"
+        if accepted.changed == "hide":
+            raise _Unfit(f"it {why}; `erlmcp pin --accept` accepts it")
+        problems.append(f"the tool {_shown(own)} {why}; `erlmcp pin --accept` accepts it")
+    return verdict
 
 
 def _prompt(entry: _Entry, naming: Naming) -> tuple[str, PromptDefinition] | None:
