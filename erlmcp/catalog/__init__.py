@@ -32,6 +32,7 @@ from erlmcp.catalog._header_parameters import header_parameters
 from erlmcp.catalog._provider import Provider
 from erlmcp.catalog._results import Completion
 from erlmcp.catalog._schemas import CompiledSchema
+from erlmcp.catalog._search import SearchAuthorize, SearchCatalog
 
 __all__ = [
     "Answer",
@@ -58,6 +59,8 @@ __all__ = [
     "ResourceNotFound",
     "Root",
     "Sampled",
+    "SearchAuthorize",
+    "SearchCatalog",
     "Text",
     "ToolError",
     "ToolResult",

@@ -23,12 +23,15 @@ class _Merged:
 
     __slots__ = ("capabilities", "keys", "tables", "templates")
 
-    def __init__(self, offers: list[tuple[Any, Definitions]]) -> None:
+    def __init__(
+        self, offers: list[tuple[Any, Definitions]], chosen: Callable[[str], bool] | None = None
+    ) -> None:
         self.tables: dict[str, dict[str, Found]] = {kind: {} for kind in _KINDS}
         for backend, definitions in offers:
             for kind in _KINDS:
                 for key, definition in getattr(definitions, kind).items():
-                    self.tables[kind].setdefault(key, (backend, definition))
+                    if chosen is None or chosen(key):
+                        self.tables[kind].setdefault(key, (backend, definition))
         self.capabilities: dict[str, Any] = {}
         self.keys = {kind: sorted(table) for kind, table in self.tables.items()}
         # the template with the longest fixed beginning says most about a URI, so it is asked first
@@ -43,12 +46,16 @@ class Catalog:
 
     Args:
         backends: providers and upstreams, in configuration order.
+        chosen: which names of tools and prompts, and which URIs, are offered at all; None for all of them.
 
     Raises:
         NameCollision: two of them offer the same tool, prompt, resource or template, or have the same name.
     """
 
-    def __init__(self, backends: Iterable[IBackend] = ()) -> None:
+    def __init__(
+        self, backends: Iterable[IBackend] = (), chosen: Callable[[str], bool] | None = None
+    ) -> None:
+        self._chosen = chosen
         self._backends: list[Any] = []
         self._endings: dict[int, Callable[[], None]] = {}
         self._watchers = Watchers()
@@ -88,7 +95,9 @@ class Catalog:
         """Who answers ``tools/call``, ``prompts/get`` or ``resources/read`` of this name: (backend, definition)."""
         merged = self._merged or self._merge()
         found = merged.tables[_TABLES[method]].get(name)
-        if found is None and method == "resources/read":
+        # What a template makes a URI of, its own name says nothing about.
+        chosen = self._chosen
+        if found is None and method == "resources/read" and (chosen is None or chosen(name)):
             for match, target in merged.templates:
                 if match(name) is not None:
                     return target
@@ -180,7 +189,7 @@ class Catalog:
 
     def _merge(self) -> _Merged:
         offers = [(backend, backend.definitions()) for backend in self._backends]
-        merged = self._merged = _Merged(offers)
+        merged = self._merged = _Merged(offers, self._chosen)
         for _, definitions in offers:
             self._declared.update(
                 name for name in ("completions", "logging", "subscribe") if getattr(definitions, name)

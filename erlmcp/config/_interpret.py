@@ -20,8 +20,9 @@ from erlmcp.config._model import (
 from erlmcp.config._problems import ConfigurationError, nearest
 from erlmcp.config._shape import check_table
 from erlmcp.config._sources import Merged, spell
+from erlmcp.config._views import check_shown, read_views
 
-_KNOWN = ("server", "limits", "provider", "listen", "engine", "telemetry")
+_KNOWN = ("server", "limits", "provider", "server_view", "listen", "engine", "telemetry")
 _LATER = {
     "upstream": "a gateway's upstreams come with a later one",
     "auth": 'authentication comes with a later one; a listener that others can reach may say auth = "none"',
@@ -56,12 +57,16 @@ def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
     common = {name: value for name, value in limits.items() if name in ListenerLimits.__struct_fields__}
     listen = [_listen(table, path, merged, transports, common) for path, table in _tables("listen", merged)]
     _unique_names(listen, merged)
+    shown = _tables("server_view", merged)
+    views = read_views(shown, merged)
+    check_shown(listen, shown, merged)
     if merged.problems:
         raise ConfigurationError(merged.problems)
     return Settings(
         server=ServerSettings(**server),
         limits=Limits(**limits),
         providers=tuple(one for one in providers if one is not None),
+        views=tuple(views),
         listen=tuple(one for _, one in listen if one is not None),
         engine=EngineSettings(**engine),
         telemetry=TelemetrySettings(**telemetry),
@@ -74,6 +79,7 @@ def _used_later(table: Mapping[str, Any]) -> list[Path]:
     paths: list[Path] = [("server", key) for key in ("state", "keys", "middleware")]
     paths += [("telemetry", key) for key in ("endpoint", "traces", "traces_endpoint")]
     paths += [("provider", index, "use") for index in range(len(table.get("provider", ())))]
+    paths += [("server_view", index, "backends") for index in range(len(table.get("server_view", ())))]
     for index in range(len(table.get("listen", ()))):
         paths += [("listen", index), ("listen", index, "endpoint")]
     return paths

@@ -14,6 +14,8 @@ Count = Annotated[int, Meta(ge=1, le=1 << 31)]
 Seconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Text = Annotated[str, Meta(min_length=1, max_length=1024)]
+ViewName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Exposure = Literal["all", "search"]
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,30 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
 
 
+class ViewSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``[[server_view]]``: a server of its own, as clients see it, over a part of everything.
+
+    Attributes:
+        name: unique; clients see it as the server's name.
+        title: as clients see it.
+        instructions: guidance for the model; that of the backends in the view where empty.
+        backends: names of providers and upstreams, in the order of preference; None for all.
+        allow: globs of names of tools and prompts, and of URIs; what matches none of them is not there.
+        deny: the same; what matches one of them is not there.
+        expose: ``search``: three tools with which all others are found, in place of a list of them.
+        key: how problems name this table, such as ``server_view[1]``.
+    """
+
+    name: ViewName
+    title: Text | None = None
+    instructions: str = ""
+    backends: Annotated[tuple[Text, ...], Meta(min_length=1)] | None = None
+    allow: tuple[Text, ...] = ("*",)
+    deny: tuple[Text, ...] = ()
+    expose: Exposure = "all"
+    key: str = ""
+
+
 class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One ``[[listen]]``.
 
@@ -116,6 +142,8 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
         transport: the transport plugin's name.
         endpoint: a Twisted endpoint description.
         auth: ``none`` if everybody may use a listener that others can reach.
+        view: the ``[[server_view]]`` that it shows; None for everything.
+        expose: as the view has it, for this listener alone; None for what the view says.
         limits: those of ``[limits]`` with the listener's own on top.
         options: the transport's own keys, as its options struct.
         key: how problems name this table, such as ``listen[1]``.
@@ -125,6 +153,8 @@ class ListenSettings(msgspec.Struct, frozen=True, kw_only=True):
     transport: str
     endpoint: str = ""
     auth: Literal["none"] | None = None
+    view: Text | None = None
+    expose: Exposure | None = None
     limits: ListenerLimits = ListenerLimits()
     options: Any = None
     key: str = ""
@@ -182,6 +212,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerSettings = ServerSettings()
     limits: Limits = Limits()
     providers: tuple[ProviderSettings, ...] = ()
+    views: tuple[ViewSettings, ...] = ()
     listen: tuple[ListenSettings, ...] = ()
     engine: EngineSettings = EngineSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

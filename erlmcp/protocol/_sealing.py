@@ -112,12 +112,13 @@ class KeyRing:
 
     Args:
         keys: one to 64 different keys of 32 bytes.
+        scope: the part of the server that its tokens are good for; empty for the whole of it (see `within`).
 
     Raises:
         ValueError: too few or too many keys, one of another size, or the same one twice.
     """
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
+    def __init__(self, keys: Sequence[bytes], scope: str = "") -> None:
         if not 1 <= len(keys) <= MAX_KEYS:
             raise ValueError(f"a key ring has 1 to {MAX_KEYS} keys, not {len(keys)}")
         for position, key in enumerate(keys, 1):
@@ -126,7 +127,16 @@ class KeyRing:
         self._keys = [(_key_id(key), bytes(key)) for key in keys]
         if len({key_id for key_id, _ in self._keys}) != len(keys):
             raise ValueError("the same sealing key is in the ring twice")
+        self._scope = scope
         self._sealers: dict[str, Sealer] = {}
+
+    def within(self, scope: str) -> "KeyRing":
+        """The ring for a part of the server: what it seals opens nowhere else, not even with the same keys.
+
+        Args:
+            scope: the part's name.
+        """
+        return KeyRing([key for _, key in self._keys], scope)
 
     def sealer(self, purpose: str) -> Sealer:
         """The sealer for one purpose, such as ``request-state``: always the same object for the same purpose.
@@ -135,7 +145,8 @@ class KeyRing:
         """
         sealer = self._sealers.get(purpose)
         if sealer is None:
-            derived = [(key_id, _derive(key, purpose)) for key_id, key in self._keys]
+            whole = f"{purpose}\0{self._scope}" if self._scope else purpose
+            derived = [(key_id, _derive(key, whole)) for key_id, key in self._keys]
             sealer = self._sealers[purpose] = Sealer(derived)
         return sealer
 

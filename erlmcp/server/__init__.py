@@ -5,5 +5,6 @@
 
 from erlmcp.server._pipeline import Gates, Pipeline
 from erlmcp.server._server import Server
+from erlmcp.server._views import Views
 
-__all__ = ["Gates", "Pipeline", "Server"]
+__all__ = ["Gates", "Pipeline", "Server", "Views"]

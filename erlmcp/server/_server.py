@@ -43,6 +43,8 @@ class Server:
         clock: the reactor.
         owner: this worker's name, in ids that must find their way back to it.
         ways: to the other workers; None where there are none.
+        scope: tells apart the servers of one process that share keys and engine: what is sealed by one (cursors,
+            sessions, ``requestState``) is nothing to another.
         instructions: for models; the providers' own where empty.
         website, icons: further parts of ``serverInfo``.
         middleware: around each dispatch, the first outermost.
@@ -72,6 +74,7 @@ class Server:
         clock: IReactorTime,
         owner: str = "",
         ways: Ways | None = None,
+        scope: str = "",
         title: str | None = None,
         instructions: str = "",
         website: str | None = None,
@@ -91,11 +94,13 @@ class Server:
         wall_clock: Callable[[], float] = time.time,
         seconds: Callable[[], float] = time.perf_counter,
     ) -> None:
+        key_ring = key_ring.within(scope) if scope else key_ring
         self._limits = limits or Limits()
         self._catalog = catalog
         self._gates = gates
         self._counters = counters
         self._seconds = seconds
+        self._topic = f"{_CHANGES}/{scope}" if scope else _CHANGES
         self._in_flight = InFlight()
         self._ways = ways
         self._engine = engine
@@ -156,7 +161,7 @@ class Server:
         self._pipeline = Pipeline(gates, dispatch, counters, seconds)
         self._unwatch = [catalog.watch(self.subscriptions.publish if ways is None else self._changed)]
         if ways is not None:
-            self._unwatch.append(engine.subscribe(_CHANGES, self._heard))
+            self._unwatch.append(engine.subscribe(self._topic, self._heard))
 
     @property
     def in_flight(self) -> int:
@@ -209,7 +214,7 @@ class Server:
     def _changed(self, change: Change) -> None:
         """Something has changed here: the listeners of other workers want to hear of it too."""
         self.subscriptions.publish(change)
-        self._engine.publish(_CHANGES, msgspec.json.encode((self._owner, change.kind, change.uri)))
+        self._engine.publish(self._topic, msgspec.json.encode((self._owner, change.kind, change.uri)))
 
     def _heard(self, payload: bytes) -> None:
         owner, kind, uri = msgspec.json.decode(payload, type=tuple[str, str, str])
