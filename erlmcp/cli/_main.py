@@ -132,6 +132,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     call.set_defaults(run="erlmcp.cli._remote:call")
 
+    pin = commands.add_parser(
+        "pin",
+        help="record upstreams' tools, and see what has changed",
+        description="Compare the tools of a configuration's upstreams with what was accepted of them, and record those"
+        " of an upstream that is pinned for the first time. Exits 0 if all is as accepted, or has been recorded; 1 if"
+        " something differs, or cannot be recorded; 3 if an upstream cannot be reached.",
+    )
+    pin.add_argument("file", metavar="FILE", help="the daemon's TOML file")
+    pin.add_argument("--upstream", metavar="NAME", help="this one alone (default: all)")
+    pin.add_argument("--accept", action="store_true", help="record what differs, too")
+    pin.set_defaults(run="erlmcp.cli._pin:run")
+
+    imported = commands.add_parser(
+        "import",
+        help="turn an MCP host's configuration into upstreams",
+        description="Turn the servers of an MCP host's configuration (mcpServers) into [[upstream]] tables, for a file"
+        " among the drop-ins. Secrets become names of environment variables; notes on standard error say which.",
+    )
+    imported.add_argument("file", metavar="HOSTCONFIG", help="the host's JSON file; - for standard input")
+    imported.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write there, a new file of mode 0600 (default: standard output)",
+    )
+    imported.set_defaults(run="erlmcp.cli._import:run")
+
     key = commands.add_parser("key", help="make keys", description="Make keys.")
     actions = key.add_subparsers(title="actions", metavar="ACTION", required=True)
     new = actions.add_parser(

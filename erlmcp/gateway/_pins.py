@@ -14,6 +14,8 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw, Struct
 
+PINS_FILE: Final = "pins.toml"
+"""In the state directory."""
 PIN_KEY: Final = "erlmcp/pin"
 """In the `_meta` of a tool that is flagged: ``changed`` or ``new``."""
 
