@@ -24,11 +24,17 @@ from erlmcp.client import (
 from erlmcp.gateway._errors import URL_NEEDED, translate, unavailable, url_questions
 from erlmcp.gateway._leases import Exhausted, Leases, Whose
 from erlmcp.gateway._names import Naming
-from erlmcp.gateway._rewriting import own_params, rewrite_result
+from erlmcp.gateway._rewriting import (
+    carried_meta,
+    own_params,
+    rewrite_error_data,
+    rewrite_fields,
+    rewrite_question,
+)
 from erlmcp.gateway._session import UpstreamCall, UpstreamSession
 from erlmcp.governor import Breaker, Refused, Report, RetryBudget
 from erlmcp.interfaces import Complete, NeedsInput, Outcome, Principal, Request, ToolDefinition
-from erlmcp.protocol import McpError, Meta, errors
+from erlmcp.protocol import McpError, errors
 
 log = Logger(namespace="erlmcp.gateway")
 
@@ -37,14 +43,10 @@ _NO_CAPABILITIES: Final = b"{}"
 _MOST_VISITS: Final = 3
 """How often a handshake upstream may ask for visits to URLs within one call."""
 _MOST_IDENTITIES: Final = 256
-_ENVELOPE: Final = frozenset(field.encode_name for field in msgspec.structs.fields(Meta))
 _encode: Final = msgspec.json.Encoder().encode
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _HOP: Final = frozenset({"resultType"})
-_HOP_META: Final = frozenset(
-    {"io.modelcontextprotocol/serverInfo", "io.modelcontextprotocol/subscriptionId", "progressToken"}
-)
 
 
 class Carrier(Protocol):
@@ -142,12 +144,12 @@ class Calls:
     async def _carried(self, request: Request) -> Outcome:
         upstream = self._upstream
         method = request.method
-        params = own_params(method, request, upstream.naming)
+        params = own_params(method, request.params, upstream.naming)
         if request.params.input_responses is not UNSET:
             params["inputResponses"] = request.params.input_responses
         if request.params.request_state is not UNSET:
             params["requestState"] = request.params.request_state
-        call = UpstreamCall(request)
+        call = UpstreamCall(request, upstream.naming)
         visits = 0
         while True:
             try:
@@ -254,14 +256,17 @@ class Calls:
             required = needs_input(raw, request.method, upstream.name)
             if required is not None:
                 state = None if required.request_state is UNSET else required.request_state
-                return NeedsInput(required.input_requests, state)
+                questions = {
+                    key: rewrite_question(question, upstream.naming)
+                    for key, question in required.input_requests.items()
+                }
+                return NeedsInput(questions, state)
         try:
-            fields: dict[str, Any] = _members(rewrite_result(request.method, raw, upstream.naming))
+            fields: dict[str, Any] = rewrite_fields(request.method, _members(raw), upstream.naming)
             meta = fields.get("_meta")
             if meta is not None:
-                kept = {name: value for name, value in _members(meta).items() if name not in _HOP_META}
-                fields["_meta"] = kept
-                if not kept:
+                fields["_meta"] = carried_meta(meta)
+                if not fields["_meta"]:
                     del fields["_meta"]
             for name in _HOP:
                 fields.pop(name, None)
@@ -274,10 +279,10 @@ class Calls:
         # A child's last words may be of another's call, unless its session is this caller's own.
         theirs = request.principal.kind != "anonymous" and not upstream.leases.shares
         said = translate(error, request, upstream.name, theirs=theirs, repeatable=_repeatable(request))
+        said.data = rewrite_error_data(said.data, upstream.naming)
         if said.code in {errors.INTERNAL_ERROR, errors.OUTCOME_UNKNOWN, errors.OVERLOADED}:
-            log.warn(
-                "{upstream}: {method}: {error}", upstream=upstream.name, method=request.method, error=error
-            )  # noqa: G010
+            fields = {"upstream": upstream.name, "method": request.method, "error": str(error)}
+            log.warn("{upstream}: {method}: {error}", **fields)  # noqa: G010 - Twisted's name
         return said
 
 
@@ -329,7 +334,7 @@ def _others(meta: bytes) -> dict[str, Any]:
     """The keys of an envelope that are not its own; the last few hundred envelopes are remembered."""
     found = _remembered.get(meta)
     if found is None:
-        found = {name: Raw(bytes(value)) for name, value in _members(meta).items() if name not in _ENVELOPE}
+        found = {name: Raw(bytes(value)) for name, value in carried_meta(Raw(meta)).items()}
         if len(meta) <= 1024:
             _remembered[meta] = found
             if len(_remembered) > 512:

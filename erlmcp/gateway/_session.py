@@ -9,7 +9,9 @@ from twisted.logger import Logger
 
 from erlmcp.client import CANCEL, Attempt, CannotAnswer, Connection, Edge, Identity
 from erlmcp.gateway._leases import Whose
+from erlmcp.gateway._names import Naming
 from erlmcp.gateway._notes import pass_on
+from erlmcp.gateway._rewriting import rewrite_question
 from erlmcp.interfaces import Request
 from erlmcp.protocol import LOG_LEVELS, McpError
 
@@ -32,12 +34,16 @@ class UpstreamCall:
     Attributes:
         request: what the client asked.
         asked: how many questions the upstream has put for it.
+
+    Args:
+        naming: the upstream's names here.
     """
 
-    __slots__ = ("asked", "request")
+    __slots__ = ("_naming", "asked", "request")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, naming: Naming) -> None:
         self.request = request
+        self._naming = naming
         self.asked = 0
 
     async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +54,7 @@ class UpstreamCall:
         """
         self.asked += 1
         key = f"ask-{self.asked}"
-        answers = await self.request.ask({key: question})
+        answers = await self.request.ask({key: rewrite_question(question, self._naming)})
         return answers[key]
 
 
@@ -72,6 +78,7 @@ class UpstreamSession:
         self.level: str | None = None
         self._calls: dict[Attempt, UpstreamCall] = {}
         self._open: set[UpstreamCall] = set()
+        self._beginning: UpstreamCall | None = None  # what comes while a request is being sent is its
         self._told = told
         self._upstream = upstream
 
@@ -98,18 +105,25 @@ class UpstreamSession:
         if request.log_level is not None and not edge.asks_again:
             self._raise_level(edge, request.log_level)
         wants = request.progress_token is not None or request.log_level is not None
-        attempt = edge.request(
-            method,
-            params,
-            headers=headers,
-            watch=_Watch(request).heard if wants else None,
-            timeout=None,  # the request's own deadline is kept by the server, which cancels this
-            level=request.log_level,
-            meta=meta,
-            identity=identity,
-        )
-        self._calls[attempt] = call
         self._open.add(call)
+        self._beginning = call
+        try:
+            attempt = edge.request(
+                method,
+                params,
+                headers=headers,
+                watch=_Watch(request).heard if wants else None,
+                timeout=None,  # the request's own deadline is kept by the server, which cancels this
+                level=request.log_level,
+                meta=meta,
+                identity=identity,
+            )
+        except BaseException:
+            self._open.discard(call)
+            raise
+        finally:
+            self._beginning = None
+        self._calls[attempt] = call
         try:
             return await attempt.done, edge
         finally:
@@ -122,13 +136,7 @@ class UpstreamSession:
         Raises:
             CannotAnswer: it is not known whose it is, or its client cannot be asked.
         """
-        call = (
-            self._calls.get(via)
-            if via is not None
-            else next(iter(self._open))
-            if len(self._open) == 1
-            else None
-        )
+        call = self._call_of(via)
         if call is None:
             raise CannotAnswer("nobody can be asked: it is not known to whose request this question belongs")
         try:
@@ -168,11 +176,18 @@ class UpstreamSession:
         log.info("{upstream}: logging/setLevel: {error}", upstream=self._upstream, error=failure.value)
 
     def _notified(self, method: str, params: Raw, via: Attempt | None) -> None:
-        if method == "notifications/message" and via is None and len(self._open) == 1:
-            # On a stream nothing says whose it is; where there is one call alone, it is that one's.
-            _Watch(next(iter(self._open)).request).heard(method, params)
+        if via is None and method == "notifications/message":
+            call = self._call_of(None)
+            if call is not None:
+                pass_on(call.request, method, params)
         elif via is None or via not in self._calls:
             self._told(method, params)
+
+    def _call_of(self, via: Attempt | None) -> UpstreamCall | None:
+        """The call that a message belongs to: on a stream, where nothing says so, the only one that there is."""
+        if via is not None:
+            return self._calls.get(via, self._beginning)
+        return self._beginning or (next(iter(self._open)) if len(self._open) == 1 else None)
 
 
 class _Watch:

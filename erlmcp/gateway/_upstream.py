@@ -240,7 +240,7 @@ class Upstream:
                 self._pinned = self.leases.pin(Whose())
             except Exhausted as error:
                 return fail(Disconnected(self.name, WireError(str(error), unsent=True)))
-        connection = self._pinned.member.connection
+        connection: Connection = self._pinned.member.connection
         return connection.connected().addCallback(self._listen, connection)
 
     def _listen(self, edge: Any, connection: Connection) -> Any:

@@ -46,6 +46,7 @@ class Harness:
     Args:
         backends: providers, or other backends.
         gates: instead of gates that let everything through.
+        clock: the clock to run on; None for one of its own.
         middleware, options: passed on to `erlmcp.server.Server`.
     """
 
@@ -56,9 +57,10 @@ class Harness:
         middleware: Sequence[IMiddleware] = (),
         key_ring: KeyRing | None = None,
         engine: IEngine | None = None,
+        clock: Clock | None = None,
         **options: Any,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.catalog = Catalog(backends)
         self.gates = gates or permissive_gates(self.catalog, self.clock)
         self.counters = Counted()
