@@ -105,6 +105,8 @@ class ListenContext(msgspec.Struct, frozen=True, kw_only=True):
         limits: connection limits.
         endpoint: the Twisted endpoint description; empty for a transport that needs none.
         authenticated: whether requests on this listener are authenticated (an open listener that is not is refused).
+        views: further channels, by the name of the ``[[server_view]]`` that each shows: all those that the transport's
+            options name in ``views``, which are path -> view, if it has such an option.
     """
 
     name: str
@@ -113,6 +115,7 @@ class ListenContext(msgspec.Struct, frozen=True, kw_only=True):
     limits: Any  # IConnectionLimits
     endpoint: str = ""
     authenticated: bool = False
+    views: Mapping[str, Any] = {}
 
     @property
     def clock(self) -> IReactorTime:

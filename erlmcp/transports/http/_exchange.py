@@ -64,6 +64,7 @@ class Exchange:
         calls, session: the channel's.
         streaming: whether the client takes an event stream.
         purpose: what it is for.
+        path: the path that it came in by, where that shows a view; empty for the listener's own.
         admits: what the client accepts, of `ACCEPTS_BOTH`.
         body: the message, as it came in.
         begun: whether a stream has begun.
@@ -88,6 +89,7 @@ class Exchange:
         "inflates",
         "keep",
         "legacy",
+        "path",
         "peer",
         "plain",
         "purpose",
@@ -104,6 +106,7 @@ class Exchange:
         self.calls: dict[int | str, Any] = {}
         self.session: Any = None
         self.purpose = _MESSAGE
+        self.path = b""
         self.streaming = True
         self.body = b""
         self.refusal: Refusal | None = None

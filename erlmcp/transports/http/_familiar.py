@@ -30,11 +30,13 @@ class Head(msgspec.Struct, frozen=True):
         headers: its fields. Shared by all requests with this head, so nobody may change it.
         size: its bytes, the empty line included.
         length: the bytes of the body that follows.
+        path: as `Exchange` has it.
     """
 
     headers: Headers
     size: int
     length: int
+    path: bytes
 
 
 class Kept(Generic[K, V]):
@@ -79,7 +81,7 @@ class FamiliarHeads(Kept[bytes, Head]):
         """The head that `data` begins with, if it is familiar. Right only between two requests."""
         return self.known.get(data[: data.find(_END) + 4])
 
-    def learn(self, data: bytes, headers: Headers, length: int) -> None:
+    def learn(self, data: bytes, headers: Headers, length: int, path: bytes = b"") -> None:
         """Remember the head that `data` begins with, which was taken with these fields and this length of body."""
         if self.passes():
             return
@@ -88,7 +90,7 @@ class FamiliarHeads(Kept[bytes, Head]):
             return
         head = data[:size]
         if _is_a_head(head):
-            self.keep(head, Head(headers, size, length))
+            self.keep(head, Head(headers, size, length, path))
 
 
 class _Marks:

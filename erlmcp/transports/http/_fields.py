@@ -40,21 +40,25 @@ class MalformedError(Exception):
     """These are no fields of a request (RFC 9113, 8.1.1)."""
 
 
-def exchange_for(fields: Fields, rules: Rules, limits: WireLimits, known: Kept[Fields, Headers]) -> Exchange:
+def exchange_for(
+    fields: Fields, rules: Rules, limits: WireLimits, known: Kept[Fields, tuple[Headers, bytes]]
+) -> Exchange:
     """The exchange for a request that has begun with these fields; it may carry a refusal.
 
     Args:
         fields: as they came, the pseudo-header fields first.
         rules: what they must satisfy.
         limits: how many there may be.
-        known: such that were taken before, and nothing was out of the usual about.
+        known: such that were taken before, and nothing was out of the usual about, each with its path.
 
     Raises:
         MalformedError: they are no request at all.
     """
     familiar = known.known.get(fields)
     if familiar is not None:
-        return Exchange(familiar)
+        exchange = Exchange(familiar[0])
+        exchange.path = familiar[1]
+        return exchange
     asked, headers = _apart(fields)
     method, target = asked.get(b":method", b""), asked.get(b":path", b"")
     found = rules.purpose(method, target, headers, "2")
@@ -63,6 +67,8 @@ def exchange_for(fields: Fields, rules: Rules, limits: WireLimits, known: Kept[F
     if len(fields) > limits.header_count:
         refusal = _TOO_MANY
     exchange = made_for(purpose, target, headers)
+    if rules.views:
+        exchange.path = rules.view(target)
     admits = accepted(headers.get(b"accept", b""))
     usual = admits == ACCEPTS_BOTH and b"origin" not in headers and purpose is _MESSAGE
     if not usual:
@@ -73,7 +79,7 @@ def exchange_for(fields: Fields, rules: Rules, limits: WireLimits, known: Kept[F
     exchange.inflates = headers.get(b"content-encoding", b"identity").lower() != b"identity"
     usual = usual and refusal is None and not exchange.inflates and b"expect" not in headers
     if usual and sum(map(len, chain.from_iterable(fields))) <= LONGEST and not known.passes():
-        known.keep(fields, headers)
+        known.keep(fields, (headers, exchange.path))
     return exchange
 
 

@@ -4,6 +4,7 @@ Framing is checked here as well, because the parser alone does not: it takes ``g
 request without Host.
 """
 
+from collections.abc import Collection
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final
@@ -95,13 +96,15 @@ class Rules:
         message: the largest body, in bytes.
         old_stream: the stream's path of revision 2024-11-05; empty where that is not served.
         old_messages: the path to which its messages are posted.
+        views: further paths of MCP endpoints.
 
     Attributes:
         visitors: as above.
         old_messages: as above.
+        views: as above.
     """
 
-    __slots__ = ("_message", "_path", "_paths", "_too_large", "old_messages", "visitors")
+    __slots__ = ("_message", "_path", "_paths", "_too_large", "old_messages", "views", "visitors")
 
     def __init__(
         self,
@@ -110,9 +113,11 @@ class Rules:
         message: int,
         old_stream: bytes = b"",
         old_messages: bytes = b"/messages",
+        views: Collection[bytes] = (),
     ) -> None:
         self._path = path
-        self._paths = {path: _MCP}
+        self._paths = {path: _MCP, **dict.fromkeys(views, _MCP)}
+        self.views = frozenset(views)
         if old_stream:
             self._paths |= {old_stream: _OLD_STREAM, old_messages: _OLD_MESSAGES}
         self.old_messages = old_messages
@@ -155,6 +160,11 @@ class Rules:
                 return found
         return purpose
 
+    def view(self, target: bytes) -> bytes:
+        """The path of the view that the target of a request is; empty where it is none."""
+        path = _path_of(target)
+        return path if path in self.views else b""
+
     def _about_body(self, headers: Headers, version: str) -> Refusal | None:
         length = headers.get(b"content-length")
         if length is None:
@@ -183,14 +193,13 @@ class Rules:
         return None
 
     def _about_target(self, method: bytes, target: bytes, headers: Headers) -> Purpose | Refusal:
-        if target.lower().startswith((b"http://", b"https://")):
+        if _is_absolute(target):
             # RFC 9112, 3.2.2: a server must take the absolute form; its authority takes the place of Host.
-            authority, slash, path = target.partition(b"://")[2].partition(b"/")
+            authority = target.partition(b"://")[2].partition(b"/")[0]
             host = headers.get(b"host")
             if host is not None and authority.lower() != host.lower():
                 return _WRONG_AUTHORITY
-            target = slash + path
-        methods = self._paths.get(target.partition(b"?")[0])
+        methods = self._paths.get(_path_of(target))
         if methods is None:
             return _NOT_HERE
         purpose = methods.get(method)
@@ -212,6 +221,18 @@ class Rules:
             origin = headers.get(b"origin", b"")
             return Refusal(204, "", allow + self.visitors.preflight(origin, requested, served))
         return Refusal(405, f"the methods at this path are {served.decode()}", allow)
+
+
+def _is_absolute(target: bytes) -> bool:
+    return target.lower().startswith((b"http://", b"https://"))
+
+
+def _path_of(target: bytes) -> bytes:
+    """The path in a request target, of either form, without the query."""
+    if _is_absolute(target):
+        _, slash, path = target.partition(b"://")[2].partition(b"/")
+        target = slash + path
+    return target.partition(b"?")[0]
 
 
 def _about_rare(headers: Headers, version: str) -> Refusal | None:

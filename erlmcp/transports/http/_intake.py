@@ -168,6 +168,7 @@ class Intake:
             if size > len(data):
                 break
             exchange = Exchange(head.headers)
+            exchange.path = head.path
             exchange.body = data[head.size : size]
             self.queue.append(exchange)
             self.completed += 1
@@ -253,6 +254,8 @@ class Intake:
             exchange = Exchange(headers, keep=keep, legacy=version == "1.0")
         else:
             exchange = made_for(purpose, target, headers, keep=keep, legacy=version == "1.0")
+        if self._rules.views:
+            exchange.path = self._rules.view(target)
         self._exchange = exchange
         admits = accepted(headers.get(b"accept", b""))
         usual = admits == ACCEPTS_BOTH and b"origin" not in headers and purpose is _MESSAGE
@@ -262,7 +265,7 @@ class Intake:
         if refusal is not None or not _SPECIAL.isdisjoint(headers):
             self._set_apart(exchange, refusal, method, headers, version)
         elif self._met and usual and exchange.plain and b"content-length" in headers:
-            self._familiar.learn(self._met, headers, int(headers[b"content-length"]))
+            self._familiar.learn(self._met, headers, int(headers[b"content-length"]), exchange.path)
         self._met = b""
         self.in_body = True
 

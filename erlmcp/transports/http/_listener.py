@@ -1,15 +1,16 @@
 """An HTTP listener: from an endpoint description to connections, and to their end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IProtocolNegotiationFactory
 from zope.interface import implementer
 
-from erlmcp.interfaces import IListener, ListenContext
+from erlmcp.interfaces import IChannel, IListener, ListenContext
 from erlmcp.timing import Wheel
 from erlmcp.transports import listen, parse, unlisten
+from erlmcp.transports.http._fork import Fork
 from erlmcp.transports.http._head import Rules
 from erlmcp.transports.http._protocol import HttpConnection
 from erlmcp.transports.http._shared import Connection, Second, Shared
@@ -54,6 +55,7 @@ class HttpListener:
         context: what it is made with.
         rules: what a request's head must satisfy.
         second: what it does about HTTP/2.
+        views: the channels of its further paths.
 
     Attributes:
         name: the listener's name.
@@ -65,7 +67,13 @@ class HttpListener:
         EndpointError: the endpoint description cannot be (a ValueError).
     """
 
-    def __init__(self, context: ListenContext, rules: Rules, second: Second) -> None:
+    def __init__(
+        self,
+        context: ListenContext,
+        rules: Rules,
+        second: Second,
+        views: Mapping[bytes, IChannel] | None = None,
+    ) -> None:
         self.name = context.name
         self.addresses: tuple[Any, ...] = ()
         self.lost: Deferred[str] = Deferred()
@@ -76,7 +84,7 @@ class HttpListener:
         self._wheel = Wheel(context.clock)
         self.shared = Shared(
             name=context.name,
-            channel=context.channel,
+            channel=Fork(context.channel, views) if views else context.channel,
             limits=context.limits,
             rules=rules,
             wheel=self._wheel,

@@ -291,6 +291,7 @@ class HttpConnection(Link):
     def _take_whole(self, head: Head, data: bytes, peer: Peer) -> None:
         """One whole request with a familiar head, and nothing else there: as `_pump`, but without a parser."""
         exchange = self._current = Exchange(head.headers)
+        exchange.path = head.path
         exchange.attach(self, peer)
         out: list[bytes] = []
         self._out = out

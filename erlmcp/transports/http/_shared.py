@@ -116,7 +116,7 @@ class Shared:
         self.draining = False
         self.old = OldStreams(channel, limits.wire.in_flight, rules.old_messages)
         self.familiar = FamiliarHeads()
-        self.familiar_fields: Kept[Fields, Headers] = Kept()
+        self.familiar_fields: Kept[Fields, tuple[Headers, bytes]] = Kept()
         self.second = second
         self._floods = 0
         self._told = float("-inf")

@@ -20,6 +20,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         path: the path of the MCP endpoint.
+        views: further paths of MCP endpoints, each with the name of the ``[[server_view]]`` that it shows.
         origins: origins of web pages that may use the server from a browser, such as ``https://app.example.com``.
             On loopback, pages of this machine may use it as well, but only these get CORS headers.
         hosts: further names that the server is called by, with or without a port. On loopback they are added to
@@ -32,6 +33,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     path: str = "/mcp"
+    views: dict[str, str] = {}
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     sse: str = ""
@@ -61,15 +63,17 @@ class HttpTransport:
             context.limits.wire.message,
             options.sse.encode(),
             options.messages.encode(),
+            [path.encode() for path in options.views],
         )
         streams = min(options.streams, context.limits.wire.in_flight)
         second = Second(offered=options.http2, h2c=options.h2c, streams=streams)
-        listener: IListener = HttpListener(context, rules, second)
+        views = {path.encode(): context.views[name] for path, name in options.views.items()}
+        listener: IListener = HttpListener(context, rules, second, views)
         return listener
 
 
 def _check_paths(options: HttpOptions) -> None:
-    paths = {"path": options.path}
+    paths = {"path": options.path, **{f"views.{path}": path for path in options.views}}
     if options.sse:
         paths |= {"sse": options.sse, "messages": options.messages}
     taken: dict[str, str] = {}
