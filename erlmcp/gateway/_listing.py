@@ -1,114 +1,56 @@
-"""What an upstream offers, as last heard: fetched within a deadline, and kept while the upstream is away."""
+"""What an upstream offers, as last heard: fetched within a deadline, and kept while the upstream is away.
 
-from collections.abc import Callable, Mapping
+Each list goes its own way, so that one which hangs or is refused keeps none of the others from being known
+(docs/machines/listing.md). What could not be fetched stays as it was, and the whole is stale.
+"""
+
+from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-from msgspec import Raw, Struct
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from erlmcp.client import BadAnswer, Change, ClientError, Edge
+from erlmcp.client import Backoff, Change, ClientError, Disconnected, Edge, ServerError
+from erlmcp.gateway._lists import LISTS, Fetched, Lists, fetch
+from erlmcp.protocol import errors
 
 log = Logger(namespace="erlmcp.gateway")
 
-_MOST_ENTRIES: Final = 50_000
-_MOST_PAGES: Final = 1_000
-
-LISTS: Final[Mapping[str, tuple[str, str, str]]] = {
-    "tools": ("tools/list", "tools", "tools"),
-    "resources": ("resources/list", "resources", "resources"),
-    "templates": ("resources/templates/list", "resourceTemplates", "resources"),
-    "prompts": ("prompts/list", "prompts", "prompts"),
-}
-"""Of each list: its method, its member in the result, the capability that it belongs to."""
+_PAUSE: Final = 0.5
+"""Seconds from the end of one fetch of a list to the next: an upstream may say all the time that it has changed."""
+_LEAST_REFRESH: Final = 10.0
+_UNHEARD: Final = "it has not been heard yet"
+_FOREIGN_CODES: Final = frozenset({errors.INVALID_REQUEST, errors.UNSUPPORTED_VERSION})
+_FOREIGN_STATUSES: Final = frozenset({400, 404, 405})
 
 
-class Lists(Struct, frozen=True):
-    """What an upstream offers, as it says it.
+class _List:
+    """One list and where it is: resting, due (`timer`), or being fetched (`task`).
 
     Attributes:
-        tools, resources, templates, prompts: the entries, raw.
-        capabilities: what it declares.
-        instructions: how it wants to be used.
-        ttl_ms: how long the lists may be thought fresh: the least that any of them says.
-        cache_scope: ``private`` if any of them is.
+        known: whether it has been heard at all.
+        why: why it may not be true any more; None if it is fresh.
+        again: whether it is to be fetched once more after the fetch that is under way.
+        failures: how many fetches in a row have failed.
+        not_before: when it may be fetched again, unless somebody waits for it.
+        due: when the timer fires.
     """
 
-    tools: tuple[Raw, ...] = ()
-    resources: tuple[Raw, ...] = ()
-    templates: tuple[Raw, ...] = ()
-    prompts: tuple[Raw, ...] = ()
-    capabilities: Mapping[str, Any] = {}
-    instructions: str = ""
-    ttl_ms: int = 0
-    cache_scope: str = "public"
+    __slots__ = ("again", "due", "failures", "found", "kind", "known", "not_before", "task", "timer", "why")
 
-
-class _Page(Struct, rename="camel"):
-    next_cursor: str | None = None
-    ttl_ms: float = 0
-    cache_scope: str = "private"
-
-
-async def fetch(edge: Edge, kinds: tuple[str, ...], before: Lists, deadline: float) -> Lists:
-    """Ask for lists, page by page.
-
-    Args:
-        edge: where.
-        kinds: which of `LISTS`.
-        before: what the others were.
-        deadline: seconds for each page.
-
-    Raises:
-        ClientError: one of them could not be had.
-    """
-    server = edge.server
-    found: dict[str, Any] = {kind: getattr(before, kind) for kind in LISTS}
-    ttls: list[float] = []
-    scopes: set[str] = set()
-    for kind in kinds:
-        method, member, capability = LISTS[kind]
-        entries: list[Raw] = []
-        if server.offers(capability):
-            async for page, part in _pages(edge, method, member, deadline):
-                entries += part
-                ttls.append(max(page.ttl_ms, 0))
-                scopes.add(page.cache_scope)
-                if len(entries) > _MOST_ENTRIES:
-                    raise BadAnswer(edge.conversation.peer, f"{method}: more than {_MOST_ENTRIES} entries")
-        found[kind] = tuple(entries)
-    return Lists(
-        **found,
-        capabilities=server.capabilities,
-        instructions=server.instructions,
-        ttl_ms=int(min(ttls, default=0)),
-        cache_scope="public" if scopes == {"public"} else "private",
-    )
-
-
-async def _pages(edge: Edge, method: str, member: str, deadline: float) -> Any:
-    peer = edge.conversation.peer
-    cursor: str | None = None
-    for _ in range(_MOST_PAGES):
-        params = {} if cursor is None else {"cursor": cursor}
-        raw = await edge.request(method, params, timeout=deadline, longest=deadline).done
-        try:
-            page = msgspec.json.decode(raw, type=_Page)
-            members = msgspec.json.decode(raw, type=dict[str, Raw])
-            entries = msgspec.json.decode(members[member], type=list[Raw])
-        except (msgspec.DecodeError, KeyError) as error:
-            raise BadAnswer(peer, f"{method}: {error}") from error
-        # A part of a message would keep all of it.
-        yield page, [Raw(bytes(one)) for one in entries]
-        if page.next_cursor is None:
-            return
-        if page.next_cursor == cursor:
-            break
-        cursor = page.next_cursor
-    raise BadAnswer(peer, f"{method}: its pages do not end")
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.found = Fetched()
+        self.known = False
+        self.why: str | None = None
+        self.again = False
+        self.failures = 0
+        self.not_before = float("-inf")
+        self.due = 0.0
+        self.timer: IDelayedCall | None = None
+        self.task: Deferred[None] | None = None
 
 
 class Listing:
@@ -118,14 +60,18 @@ class Listing:
         upstream: its name.
         connected: gives the edge to ask on.
         clock: the reactor's time.
-        changed: called with the new lists and which of them differ from before.
-        staled: called when the lists become stale, with the reason, or fresh again, with None.
-        deadline: seconds for each page.
-        refresh: seconds after which lists are asked for again, of an upstream that does not tell of changes.
+        changed: called with the new lists and which of them differ from before; none of them if only what the
+            upstream says of itself does.
+        staled: called when the lists become stale, with the reason, or fresh again, with None. The reason may name
+            addresses: it is the operator's.
+        dropped: called with an edge whose session the upstream has forgotten; `connected` gives another then.
+        deadline: seconds for each list.
+        refresh: seconds after which a list is asked for again, if it does not say that it is fresh for less; 0 for
+            never.
+        backoff: the pauses after failures.
 
     Attributes:
         lists: as last heard.
-        known: whether they have been heard at all.
         stale: why they may not be true any more; None if they are fresh.
     """
 
@@ -137,41 +83,50 @@ class Listing:
         changed: Callable[[Lists, frozenset[str]], None],
         staled: Callable[[str | None], None],
         *,
+        dropped: Callable[[Edge], None] = lambda _: None,
         deadline: float = 30.0,
         refresh: float = 300.0,
+        backoff: Backoff = Backoff(),  # noqa: B008 - frozen
     ) -> None:
         self.lists = Lists()
-        self.known = False
         self.stale: str | None = None
         self._upstream = upstream
         self._connected = connected
         self._clock = clock
         self._changed = changed
         self._staled = staled
+        self._dropped = dropped
         self._deadline = deadline
         self._refresh = refresh
-        self._wanted: set[str] = set()
-        self._busy = False
-        self._under_way: Deferred[None] | None = None
-        self._waiters: list[Deferred[None]] = []
-        self._timer: IDelayedCall | None = None
-        self._failures = 0
-        self._stopped = False
+        self._backoff = backoff
+        self._all = {kind: _List(kind) for kind in LISTS}
+        self._waiters: dict[Deferred[None], set[str]] = {}
+        self._stopped = True
+
+    @property
+    def known(self) -> bool:
+        """Whether all of them have been heard."""
+        return all(one.known for one in self._all.values())
 
     def start(self) -> None:
         """Fetch everything, and keep it fresh."""
-        self._stopped = False
-        self.want(*LISTS)
+        if self._stopped:
+            self._stopped = False
+            for one in self._all.values():
+                if not one.known:
+                    one.why = _UNHEARD
+            self._mark()
+            self.want(*LISTS)
 
     def stop(self) -> None:
         """Fetch no more."""
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._under_way is not None:
-            self._under_way.cancel()
-        self._done()
+        for one in self._all.values():
+            one.again = False
+            self._disarm(one)
+            if one.task is not None:
+                one.task.cancel()
+        self._tried(frozenset(LISTS))
 
     def heard(self, change: Change) -> None:
         """The upstream says that a list has changed."""
@@ -180,81 +135,171 @@ class Listing:
         elif change.kind in LISTS:
             self.want(change.kind)
 
+    def lost(self, why: str) -> None:
+        """The upstream has gone: what it offers is as it was, as far as anybody knows. It is asked again."""
+        if not self._stopped:
+            for one in self._all.values():
+                if one.why is None:
+                    one.why = why
+            self._mark()
+            self.want(*LISTS)
+
     def want(self, *kinds: str) -> None:
-        """Fetch these lists: now, or after those that are being fetched."""
-        self._wanted.update(kinds)
-        if not self._busy and not self._stopped:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            self._busy = True
-            self._under_way = Deferred.fromCoroutine(self._fetch())
-            self._under_way.addBoth(self._fetched)
+        """Fetch these lists soon: after a fetch that is under way, a pause, and what is waited after failures."""
+        for kind in kinds:
+            one = self._all[kind]
+            if one.task is not None:
+                one.again = True
+            else:
+                self._at(one, one.not_before, sooner=True)
 
     def fresh(self, *kinds: str) -> Deferred[None]:
-        """Fetch these lists; fires when that has been tried."""
-        waiter: Deferred[None] = Deferred()
-        self._waiters.append(waiter)
-        self.want(*kinds)
+        """Fetch these lists (all, if none is named) now; fires when that has been tried, or at once if stopped."""
+        waiter: Deferred[None] = Deferred(self._gave_up)
+        if self._stopped:
+            waiter.callback(None)
+            return waiter
+        self._waiters[waiter] = set(kinds or LISTS)
+        for kind in kinds or LISTS:
+            one = self._all[kind]
+            if one.task is not None:
+                # What is under way may have been asked before whatever has changed.
+                one.again = True
+            else:
+                self._begin(one)
         return waiter
 
-    async def _fetch(self) -> None:
-        while self._wanted:
-            kinds = tuple(kind for kind in LISTS if kind in self._wanted)
-            self._wanted.clear()
+    # one list
+
+    def _at(self, one: _List, when: float, *, sooner: bool = False) -> None:
+        """Fetch it then; with `sooner` a fetch that comes earlier is left as it is."""
+        if self._stopped or (sooner and one.timer is not None and one.due <= when):
+            return
+        self._disarm(one)
+        pause = when - self._clock.seconds()
+        if pause <= 0 and sooner:
+            self._begin(one)
+            return
+        one.due = when
+        one.timer = self._clock.callLater(max(pause, 0.0), self._begin, one)
+
+    @staticmethod
+    def _disarm(one: _List) -> None:
+        timer, one.timer = one.timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _begin(self, one: _List) -> None:
+        self._disarm(one)
+        one.again = False
+        task: Deferred[None] = Deferred.fromCoroutine(self._fetch(one))
+        if not task.called:
+            one.task = task
+        task.addBoth(self._ended, one)
+
+    async def _fetch(self, one: _List) -> None:
+        again = False
+        while True:
+            edge = await self._connected()
             try:
-                edge = await self._connected()
-                lists = await fetch(edge, kinds, self.lists, self._deadline)
-            except ClientError as error:
-                self._wanted.update(kinds)
-                self._failed(str(error))
+                found = await fetch(edge, one.kind, self._clock, self._deadline)
+            except (Disconnected, ServerError) as error:
+                wrong = _is_wrong(edge, error)
+                if wrong:
+                    self._dropped(edge)
+                if again or not (wrong or (isinstance(error, Disconnected) and error.status is None)):
+                    raise
+                again = True
+            else:
+                self._take(one, found, edge)
                 return
-            self._failures = 0
-            differing = frozenset(kind for kind in LISTS if getattr(lists, kind) != getattr(self.lists, kind))
-            first, self.known = not self.known, True
-            meta = (lists.capabilities, lists.instructions) != (
-                self.lists.capabilities,
-                self.lists.instructions,
-            )
-            self.lists = lists
-            if self.stale is not None:
-                self.stale = None
-                self._staled(None)
-            if differing or first or meta:
-                self._changed(lists, differing)
-        self._later(self._refresh)
 
-    def _fetched(self, outcome: Any) -> None:
-        self._busy = False
-        self._under_way = None
-        if isinstance(outcome, Failure) and not self._stopped:
-            log.failure("fetching the lists of {upstream} failed", outcome, upstream=self._upstream)
-            self._failed("fetching its lists failed")
-        self._done()
-        if self._wanted and self._timer is None and not self._stopped:
-            self.want()
+    def _take(self, one: _List, found: Fetched, edge: Edge) -> None:
+        differs = found.entries != one.found.entries
+        known, one.known, one.found, one.why = one.known, True, found, None
+        before, now = self.lists, self._merged(edge)
+        self.lists = now
+        self._mark()
+        if before != now or not known:
+            self._changed(now, frozenset({one.kind}) if differs else frozenset())
 
-    def _done(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.called:
+    def _merged(self, edge: Edge) -> Lists:
+        offered = [one.found for one in self._all.values() if one.found.offered]
+        return Lists(
+            **{kind: one.found.entries for kind, one in self._all.items()},
+            capabilities=edge.server.capabilities,
+            instructions=edge.server.instructions,
+            ttl_ms=min((one.ttl_ms for one in offered), default=0),
+            cache_scope="public" if offered and all(one.public for one in offered) else "private",
+        )
+
+    def _ended(self, outcome: Any, one: _List) -> None:
+        one.task = None
+        now = self._clock.seconds()
+        one.not_before = now + _PAUSE
+        if self._stopped:
+            return
+        if isinstance(outcome, Failure):
+            one.failures += 1
+            one.why = self._reason(outcome, one.kind)
+            one.not_before = now + max(self._backoff.delay(one.failures), _PAUSE)
+            # What was asked for meanwhile waits with it.
+            self._at(one, one.not_before)
+            self._mark()
+        else:
+            one.failures = 0
+            if one.again:
+                waited = any(one.kind in kinds for kinds in self._waiters.values())
+                self._at(one, now if waited else one.not_before)
+                return
+            pause = self._pause(one)
+            if pause:
+                self._at(one, now + pause)
+        self._tried(frozenset({one.kind}))
+
+    def _pause(self, one: _List) -> float:
+        """Seconds until it is asked for again; 0 for never."""
+        ttl = one.found.ttl_ms / 1000
+        if not self._refresh or ttl <= 0:
+            return self._refresh
+        return min(max(ttl, _LEAST_REFRESH), self._refresh)
+
+    def _reason(self, failure: Failure, kind: str) -> str:
+        if failure.check(ClientError):
+            return str(failure.value)
+        if failure.check(CancelledError):
+            return f"{LISTS[kind][0]}: cancelled"
+        log.failure("fetching {kind} of {upstream} failed", failure, kind=kind, upstream=self._upstream)
+        return f"{LISTS[kind][0]}: it could not be taken in"
+
+    # all of them
+
+    def _mark(self) -> None:
+        """Say so if they have become stale, or fresh."""
+        before = self.stale
+        now = next((one.why for one in self._all.values() if one.why is not None), None)
+        if now == before:
+            return
+        self.stale = now
+        if now is None:
+            log.info("{upstream}: its lists are fresh", upstream=self._upstream)
+        elif now != _UNHEARD and before in {None, _UNHEARD}:
+            log.warn("{upstream}: its lists may be stale: {why}", upstream=self._upstream, why=now)  # noqa: G010 - Twisted's name
+        self._staled(now)
+
+    def _gave_up(self, waiter: Deferred[None]) -> None:
+        self._waiters.pop(waiter, None)
+
+    def _tried(self, kinds: frozenset[str]) -> None:
+        for waiter, waited in list(self._waiters.items()):
+            waited.difference_update(kinds)
+            if not waited:
+                del self._waiters[waiter]
                 waiter.callback(None)
 
-    def _failed(self, why: str) -> None:
-        self._failures += 1
-        if self.stale is None:
-            self.stale = why
-            self._staled(why)
-            log.warn("{upstream}: its lists may be stale: {why}", upstream=self._upstream, why=why)  # noqa: G010
-        self._later(min(2.0 ** min(self._failures - 1, 10), 30.0))
 
-    def _later(self, pause: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if not self._stopped and pause:
-            self._timer = self._clock.callLater(pause, self._again)
-
-    def _again(self) -> None:
-        self._timer = None
-        self.want(*(self._wanted or LISTS))
+def _is_wrong(edge: Edge, error: Disconnected | ServerError) -> bool:
+    """Whether the upstream has forgotten the session, or has become one of the other era: another edge is needed."""
+    if isinstance(error, Disconnected):
+        return error.session_lost or (edge.asks_again and error.status in _FOREIGN_STATUSES)
+    return edge.asks_again and error.code in _FOREIGN_CODES

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from erlmcp.catalog import InvalidSchema, header_parameters
-from erlmcp.gateway._listing import Lists
+from erlmcp.gateway._lists import Lists
 from erlmcp.gateway._names import Naming
 from erlmcp.gateway._pins import PIN_KEY, Accepted
 from erlmcp.interfaces import (
