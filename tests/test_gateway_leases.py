@@ -62,7 +62,7 @@ class LeaseTests(SynchronousTestCase):
         first = self.taken(leases)
         self.assertIs(self.taken(leases), first, "calls of one caller share its session")
         self.assertIsNot(self.taken(leases, BERT), first)
-        other = self.taken(leases, ANNE._replace(session="s"))
+        other = self.taken(leases, Whose("anne", session="s"))
         self.assertIsNot(other, first)
         self.assertEqual((leases.count, leases.made), (3, 3))
 
@@ -78,8 +78,8 @@ class LeaseTests(SynchronousTestCase):
 
     def test_stateless_sessions_are_anybodys(self) -> None:
         leases = self.leases(stateless=True, size=1, overflow=1)
-        first = self.taken(leases, ANNE._replace(session="a"))
-        second = self.taken(leases, ANNE._replace(session="b"))
+        first = self.taken(leases, Whose("anne", session="a"))
+        second = self.taken(leases, Whose("anne", session="b"))
         self.assertIsNot(first, second, "another is made while there is room")
         self.assertIn(self.taken(leases), (first, second), "then they are shared")
         self.assertEqual(leases.count, 2)
@@ -166,7 +166,7 @@ class LeaseTests(SynchronousTestCase):
 
     def test_a_clients_session_ends(self) -> None:
         leases = self.leases()
-        mine = self.taken(leases, ANNE._replace(session="s"))
+        mine = self.taken(leases, Whose("anne", session="s"))
         other = self.taken(leases)
         leases.forget_session("s")
         self.assertFalse(mine.member.closed)

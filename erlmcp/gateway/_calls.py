@@ -107,8 +107,19 @@ class Calls:
         self._seconds = seconds
         self._identities: OrderedDict[bytes, Identity] = OrderedDict()
 
-    async def dispatch(self, request: Request) -> Outcome:
+    async def dispatch(
+        self,
+        request: Request,
+        *,
+        received: Callable[[Raw], None] | None = None,
+        asks: Callable[[], None] | None = None,
+    ) -> Outcome:
         """Answer a request; see `erlmcp.interfaces.IBackend`.
+
+        Args:
+            request: what was asked.
+            received: gets the result as it came.
+            asks: called before the client is asked anything live.
 
         Raises:
             McpError: the upstream's error, or why there is no answer.
@@ -121,7 +132,7 @@ class Calls:
         upstream.budget.called(now)
         report = Report.NEITHER
         try:
-            outcome = await self._carried(request)
+            outcome = await self._carried(request, received, asks)
             report = Report.GOOD
         except ServerError as error:
             report = Report.BAD if _is_theirs(error) else Report.GOOD
@@ -141,7 +152,9 @@ class Calls:
             upstream.breaker.settle(ticket, report, self._seconds())
         return outcome
 
-    async def _carried(self, request: Request) -> Outcome:
+    async def _carried(
+        self, request: Request, received: Callable[[Raw], None] | None, asks: Callable[[], None] | None
+    ) -> Outcome:
         upstream = self._upstream
         method = request.method
         params = own_params(method, request.params, upstream.naming)
@@ -149,7 +162,7 @@ class Calls:
             params["inputResponses"] = request.params.input_responses
         if request.params.request_state is not UNSET:
             params["requestState"] = request.params.request_state
-        call = UpstreamCall(request, upstream.naming)
+        call = UpstreamCall(request, upstream.naming, asks)
         visits = 0
         while True:
             try:
@@ -160,11 +173,16 @@ class Calls:
                 if not questions or visits > _MOST_VISITS:
                     raise
                 # It has done nothing yet: it wants the user to have been somewhere first (2025-11-25).
+                if asks is not None:
+                    asks()
                 answers = await request.ask(questions)
                 if any(one.get("action") != "accept" for one in answers.values()):
                     raise
                 continue
-            return self._outcome(raw, request, modern=modern)
+            outcome = self.outcome(raw, request, modern=modern)
+            if received is not None:
+                received(raw)
+            return outcome
 
     async def _made(self, call: UpstreamCall, method: str, params: dict[str, Any]) -> tuple[Raw, bool]:
         """Make the request; a second time where the first has provably, or harmlessly, done nothing."""
@@ -223,13 +241,20 @@ class Calls:
 
     # whose it is
 
-    def _whose(self, request: Request, capabilities: bytes) -> Whose:
-        context = self._context(request.principal)
+    def sharing_context(self, request: Request) -> str:
+        """Whom an answer may be shared with: those who would be asked for on the same session."""
         if self._upstream.era == "modern":
-            return Whose(context)
+            return self._context(request.principal)
+        whose = self._whose(request, _capabilities(request))
+        return self._context(request.principal) if self._upstream.leases.shares else repr(whose.key)
+
+    def _whose(self, request: Request, capabilities: bytes) -> Whose:
         principal = request.principal
+        context = self._context(principal)
+        if self._upstream.era == "modern":
+            return Whose(context, who=principal)
         person = context or ("" if principal.kind == "anonymous" else f"{principal.kind}:{principal.id}")
-        return Whose(person, capabilities, request.session)
+        return Whose(person, capabilities, request.session, principal)
 
     def _identity(self, capabilities: bytes) -> Identity:
         identity = self._identities.get(capabilities)
@@ -250,7 +275,17 @@ class Calls:
 
     # what comes of it
 
-    def _outcome(self, raw: Raw, request: Request, *, modern: bool) -> Outcome:
+    def outcome(self, raw: Raw, request: Request, *, modern: bool) -> Outcome:
+        """What a result comes to here.
+
+        Args:
+            raw: the result, as it came.
+            request: what it answers.
+            modern: whether it came of a modern upstream, which may need input.
+
+        Raises:
+            BadAnswer: it is none.
+        """
         upstream = self._upstream
         if modern:
             required = needs_input(raw, request.method, upstream.name)

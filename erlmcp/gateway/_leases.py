@@ -9,26 +9,41 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from erlmcp.interfaces import ANONYMOUS, Principal
+
 log = Logger(namespace="erlmcp.gateway")
 
 
-class Whose(NamedTuple):
-    """Whose a session is.
+class Whose(Struct, frozen=True):
+    """Whose a session is. Two that differ in `who` alone are the same.
 
     Attributes:
         principal: the authorization context; empty where the upstream does not tell callers apart.
         capabilities: what its client can be asked, encoded.
         session: the client's own session; empty for clients without one.
+        who: the principal that asked first.
     """
 
     principal: str = ""
     capabilities: bytes = b"{}"
     session: str = ""
+    who: Principal = ANONYMOUS
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Whose) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def key(self) -> tuple[str, bytes, str]:
+        """What tells it from another."""
+        return self.principal, self.capabilities, self.session
 
 
 class PoolSettings(Struct, frozen=True, kw_only=True):
@@ -259,7 +274,7 @@ class Leases:
     # who gets which
 
     def _plain(self, whose: Whose) -> Whose:
-        return whose._replace(session="") if self._stateless else whose
+        return structs.replace(whose, session="") if self._stateless else whose
 
     def _find(self, whose: Whose, *, alone: bool) -> Seat | None:
         seats = self._seats.get(whose, ())

@@ -37,13 +37,15 @@ class UpstreamCall:
 
     Args:
         naming: the upstream's names here.
+        asks: called before its client is asked anything.
     """
 
-    __slots__ = ("_naming", "asked", "request")
+    __slots__ = ("_asks", "_naming", "asked", "request")
 
-    def __init__(self, request: Request, naming: Naming) -> None:
+    def __init__(self, request: Request, naming: Naming, asks: Callable[[], None] | None = None) -> None:
         self.request = request
         self._naming = naming
+        self._asks = asks
         self.asked = 0
 
     async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
@@ -52,6 +54,8 @@ class UpstreamCall:
         Raises:
             McpError: it cannot be asked.
         """
+        if self._asks is not None:
+            self._asks()
         self.asked += 1
         key = f"ask-{self.asked}"
         answers = await self.request.ask({key: rewrite_question(question, self._naming)})
