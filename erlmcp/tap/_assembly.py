@@ -20,10 +20,11 @@ from erlmcp.governor import (
 from erlmcp.interfaces import IMiddleware
 from erlmcp.protocol import KeyRing
 from erlmcp.receipts import Unrecorded
-from erlmcp.server import Gates, Server
+from erlmcp.server import Gates, Server, Views
 from erlmcp.tap._frontends import Frontend, FrontendMaker, message_limits
 from erlmcp.tap._observation import make_tracing, observed
 from erlmcp.tap._standing import Standing
+from erlmcp.tap._views import ViewMaker
 from erlmcp.telemetry import Counters
 
 
@@ -31,7 +32,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What a daemon runs.
 
     Attributes:
-        server: the server.
+        server: the servers: one of everything, and one for each view.
         frontends: its listeners, in the order in which they are bound.
         console: the listener for health and metrics, or None.
         backends: what serves, each as the catalog knows it.
@@ -41,7 +42,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         tracing: a service that makes spans between its start, which is after the fork, and its stop; None for none.
     """
 
-    server: Server
+    server: Views
     frontends: Sequence[Frontend]
     console: Frontend | None = None
     backends: Sequence[Any]
@@ -117,22 +118,19 @@ def assemble(
     middleware = _middleware(settings, problems)
     tracing = make_tracing(settings, reactor, problems)
     sizes = {one.name: one.limits.message for one in settings.listen}
-    server = Server(
-        name=settings.server.name,
+    gates = Gates(
+        limits=LimitsGate(sizes, settings.limits.message),
+        authenticate=AuthenticateGate(),
+        authorize=AuthorizeGate(),
+        rate=RateGate(),
+        validate=ValidateGate(catalog),
+        admit=admit,
+        record=Unrecorded() if tracing is None else tracing.record(Unrecorded()),
+        check_answer=check_answer,
+    )
+    make = partial(
+        Server,
         version=settings.server.version or __version__,
-        title=settings.server.title,
-        instructions=settings.server.instructions,
-        catalog=catalog,
-        gates=Gates(
-            limits=LimitsGate(sizes, settings.limits.message),
-            authenticate=AuthenticateGate(),
-            authorize=AuthorizeGate() if tracing is None else tracing.authorize(AuthorizeGate()),
-            rate=RateGate(),
-            validate=ValidateGate(catalog),
-            admit=admit,
-            record=Unrecorded() if tracing is None else tracing.record(Unrecorded()),
-            check_answer=check_answer,
-        ),
         counters=observed(settings, counters),
         key_ring=ring,
         engine=engine,
@@ -143,6 +141,10 @@ def assemble(
         sessions_per_hour=settings.limits.sessions,
         session_idle=settings.limits.session_idle,
     )
+    traced = (lambda gate: gate) if tracing is None else tracing.authorize
+    views = ViewMaker(settings, standing, catalog, gates, make, reactor, traced)
+    server = views.views()
+    problems += [settings.problem(*one) for one in views.problems]
     maker = FrontendMaker(settings, reactor, counters)
     made = [maker.frontend(one, server, transports[one.transport]) for one in settings.listen]
     console = maker.console()

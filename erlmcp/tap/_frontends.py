@@ -7,11 +7,19 @@ from typing import Any
 import msgspec
 
 from erlmcp import __version__
-from erlmcp.config import ListenerLimits, ListenSettings, Problem, Settings, endpoint_reachable
+from erlmcp.config import (
+    ListenerLimits,
+    ListenSettings,
+    Problem,
+    Settings,
+    endpoint_reachable,
+    views_by_path,
+)
 from erlmcp.governor import ConnectionLimits
 from erlmcp.interfaces import ListenContext
 from erlmcp.jsonrpc import Limits
-from erlmcp.server import Server
+from erlmcp.server import Views
+from erlmcp.tap._views import scope_of
 from erlmcp.telemetry import Counters
 from erlmcp.transports import EndpointError
 
@@ -55,24 +63,26 @@ class FrontendMaker:
         self._reactor = reactor
         self._counters = counters
 
-    def frontend(self, one: ListenSettings, server: Server, transport: Any) -> Frontend | None:
+    def frontend(self, one: ListenSettings, server: Views, transport: Any) -> Frontend | None:
         """Make one listener, or note a problem.
 
         Args:
             one: its settings.
-            server: what it serves.
+            server: what it serves one of: everything, or a view; and on further paths, further ones.
             transport: its `ITransport`.
         """
         key = f"{one.key}.endpoint"
         limits = ConnectionLimits(
             one.limits.wire, connections=one.limits.connections, per_address=one.limits.per_address
         )
+        bounds = message_limits(one.limits)
         context = ListenContext(
             name=one.name,
             reactor=self._reactor,
-            channel=server.channel(message_limits(one.limits)),
+            channel=server.channel(bounds, scope_of(self._settings, one)),
             limits=limits,
             endpoint=one.endpoint,
+            views={name: server.channel(bounds, name) for name in views_by_path(one).values()},
         )
         make = partial(transport.listener, context, one.options)
         try:
