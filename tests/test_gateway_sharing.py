@@ -173,6 +173,14 @@ class FlightTests(SharingCase):
         self.asked[0].answer.callback(Complete({}))
         self.successResultOf(third)
 
+    def test_one_s_answer_is_another_s_end(self) -> None:
+        waiting = [self.ask() for _ in range(4)]
+        waiting[1].addCallback(lambda _: waiting[2].cancel())
+        self.asked[0].answer.callback(Complete({}))
+        self.failureResultOf(waiting[2], CancelledError)
+        self.successResultOf(waiting[3])
+        self.assertFalse(self.asked[0].given_up)
+
     def test_given_up_when_nobody_waits(self) -> None:
         waiting = [self.ask(), self.ask()]
         for one in waiting:

@@ -16,6 +16,7 @@ from erlmcp.client.oauth import (
     LOOPBACK,
     AnyGrant,
     Authorization,
+    AuthorizationError,
     ClientCredentials,
     CredentialStore,
     Fetch,
@@ -32,7 +33,8 @@ from erlmcp.web import Tls
 _PRINCIPALS: Final = 1000
 
 Subject = Callable[[Principal], str | Awaitable[str]]
-"""Gives the token that a principal authenticated with, to be exchanged; empty if it brought none.
+"""Gives the token that a principal authenticated with, to be exchanged; empty if it brought none. Where that fails it
+raises `AuthorizationError`.
 
 A principal does not carry its token, so that no log line, receipt or message to another process has it: whoever
 authenticates keeps it, for as long as a request of the principal is under way.
@@ -169,7 +171,7 @@ class UpstreamCredentials:
         token, oauth = self._settings.token, self._settings.oauth
         if token is not None:
             _read(token)
-            return StaticToken(lambda: _read(token))
+            return StaticToken(lambda: _read_again(token))
         if oauth is None or self.per_principal:
             return None
         return ClientCredentials(
@@ -243,6 +245,13 @@ def _read(value: str | Secret) -> str:
     if not text:
         raise ValueError(f"{_where(value)} is empty")
     return text
+
+
+def _read_again(secret: Secret) -> str:
+    try:
+        return _read(secret)
+    except ValueError as error:
+        raise AuthorizationError(str(error), transient=True) from None
 
 
 def _where(secret: Secret) -> str:

@@ -244,7 +244,8 @@ class _Flight:
     def _tell(self, what: Complete | Exception | None) -> None:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            waiter.callback(what)
+            if not waiter.called:  # what one does with it may be the end of another
+                waiter.callback(what)
 
     def _leader_left(self, _: Deferred[Outcome]) -> None:
         self._leader = None

@@ -171,15 +171,15 @@ class Breaker:
             return
         if self.state is BreakerState.CLOSED:
             self._count(report, now)
-        elif self.state is BreakerState.HALF_OPEN:
-            if self._probing:
-                del self._probing[0]
-            if report is Report.BAD:
-                self._open(now, "a probe failed")
-            elif report is Report.GOOD:
-                self._good += 1
-                if self._good >= self._policy.probes:
-                    self._close(now)
+            return
+        if self._probing:  # while it is open it gives no tickets, so this is a probe
+            del self._probing[0]
+        if report is Report.BAD:
+            self._open(now, "a probe failed")
+        elif report is Report.GOOD:
+            self._good += 1
+            if self._good >= self._policy.probes:
+                self._close(now)
 
     def connected(self, now: float) -> None:
         """Hear that a connection was made. If none could be made before, probes are made from now on."""
