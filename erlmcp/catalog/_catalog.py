@@ -8,6 +8,7 @@ import msgspec
 from twisted.logger import Logger
 
 from erlmcp.catalog._errors import NameCollision
+from erlmcp.catalog._following import Followed, Following
 from erlmcp.catalog._watchers import Watcher, Watchers
 from erlmcp.interfaces import Change, Definitions, IBackend
 
@@ -59,6 +60,7 @@ class Catalog:
         self._backends: list[Any] = []
         self._endings: dict[int, Callable[[], None]] = {}
         self._watchers = Watchers()
+        self._following = Following(self._answers)
         self._merged: _Merged | None = None
         self._declared: set[str] = set()
         for backend in backends:
@@ -82,6 +84,7 @@ class Catalog:
         self._backends.append(backend)
         self._endings[id(backend)] = backend.watch(lambda change: self._changed(backend, change))
         self._merged = None
+        self._following.come()
         self._announce(backend)
 
     def remove_backend(self, backend: IBackend) -> None:
@@ -89,6 +92,7 @@ class Catalog:
         self._backends.remove(backend)
         self._endings.pop(id(backend))()
         self._merged = None
+        self._following.gone(backend)
         self._announce(backend)
 
     def find(self, method: str, name: str) -> Found | None:
@@ -153,14 +157,25 @@ class Catalog:
 
     @property
     def ttl_ms(self) -> int:
-        """How long merged lists may be thought fresh: as long as the least of the backends says."""
-        return min((backend.definitions().ttl_ms for backend in self._backends), default=0)
+        """How long merged lists may be thought fresh: what the least of the backends says; 0 while one is stale."""
+        offers = [backend.definitions() for backend in self._backends]
+        return min((0 if offer.stale else offer.ttl_ms for offer in offers), default=0)
 
     @property
     def cache_scope(self) -> str:
         """``private`` if a part is."""
         scopes = {backend.definitions().cache_scope for backend in self._backends}
         return "private" if "private" in scopes else "public"
+
+    @property
+    def stale(self) -> dict[str, Definitions]:
+        """The backends whose definitions may not be true any more, by name."""
+        offers = ((backend.name, backend.definitions()) for backend in self._backends)
+        return {name: offer for name, offer in offers if offer.stale}
+
+    def follow(self, uri: str) -> Followed:
+        """Somebody wants to hear of a resource's updates: see to it that whoever answers it announces them."""
+        return self._following.follow(uri)
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Tell `watcher` of each change in any backend; returns what ends the watch."""
@@ -170,7 +185,13 @@ class Catalog:
         if change.kind != "updated":
             self._merged = None
             self._report_collisions(backend)
+        if change.kind == "resources":
+            self._following.come()
         self._watchers.tell(change)
+
+    def _answers(self, uri: str) -> Any:
+        found = self.find("resources/read", uri)
+        return None if found is None else found[0]
 
     def _announce(self, backend: Any) -> None:
         definitions = backend.definitions()

@@ -4,7 +4,15 @@ Bodies are elsewhere; this package has none. Plugin authors implement `ITranspor
 `IPolicy`, `IEngine` or `IMiddleware`; the rest is how the floors talk to each other.
 """
 
-from erlmcp.interfaces._backend import Change, Definitions, IBackend, IMiddleware, IProvider
+from erlmcp.interfaces._backend import (
+    Change,
+    Definitions,
+    IBackend,
+    IFollowing,
+    IFollows,
+    IMiddleware,
+    IProvider,
+)
 from erlmcp.interfaces._definitions import (
     HeaderParameter,
     IArguments,
@@ -69,6 +77,8 @@ __all__ = [
     "ICounters",
     "IEngine",
     "IExchange",
+    "IFollowing",
+    "IFollows",
     "IGate",
     "IListener",
     "IMiddleware",

@@ -1,9 +1,10 @@
 """Who answers: providers here, upstreams elsewhere."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
@@ -24,10 +25,12 @@ class Change(msgspec.Struct, frozen=True):
         kind: ``tools``, ``prompts``, ``resources`` (a list has changed), ``completions`` (what is suggested has, of
             which no client is told) or ``updated`` (a resource has).
         uri: the resource, for ``updated``.
+        everywhere: whether every worker that it matters to hears of it by itself, so that none need be told.
     """
 
     kind: str
     uri: str = ""
+    everywhere: bool = False
 
 
 class Definitions(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +44,8 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
         instructions: guidance for the model, empty for none.
         ttl_ms: how long lists of this backend may be thought fresh.
         cache_scope: ``public`` or ``private``.
+        stale: why this may not be true any more, for the operator; empty while it is. Clients learn the backend's
+            name alone: the reason may have addresses in it.
     """
 
     tools: Mapping[str, ToolDefinition] = {}
@@ -53,6 +58,20 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str = ""
     ttl_ms: int = 0
     cache_scope: str = "public"
+    stale: str = ""
+
+
+class IFollowing(Protocol):
+    """Somebody wants to hear of the updates of a resource, until `end`."""
+
+    def ready(self) -> "Deferred[None] | None":
+        """None if updates are heard of from now on; else what fires when they are, or nobody knows when they will be.
+
+        It does not fail, and takes a few seconds at most.
+        """
+
+    def end(self) -> None:
+        """Nobody wants to any more."""
 
 
 class IBackend(Interface):
@@ -75,6 +94,13 @@ class IBackend(Interface):
         Raises:
             erlmcp.protocol.McpError: a protocol error for the client.
         """
+
+
+class IFollows(Interface):
+    """What a backend has beside `IBackend` if it must ask elsewhere for the updates that it announces."""
+
+    def follow(uri: str) -> IFollowing:
+        """Somebody wants to hear of this resource's updates: announce them. Each call has an `end` of its own."""
 
 
 class IProvider(IPlugin):

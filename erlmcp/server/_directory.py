@@ -17,6 +17,9 @@ LISTS = {
 }
 """List method -> the catalog's kind, and the method that its entries are for."""
 
+STALE = "io.erlmcp/stale"
+"""The key of `_meta` in a list whose parts are not all fresh: the names of the backends that are as they were."""
+
 FIELDS = {"tools": "tools", "prompts": "prompts", "resources": "resources", "templates": "resourceTemplates"}
 
 
@@ -86,6 +89,13 @@ class Directory:
             "ttlMs": self._catalog.ttl_ms,
             "cacheScope": self._catalog.cache_scope if everything else "private",
         }
+        stale = self._catalog.stale
+        if stale:
+            # Who may not see any of a backend's does not learn that there is such a backend.
+            names = [
+                name for name, offer in stale.items() if everything or any(map(shows, getattr(offer, kind)))
+            ]
+            fields["_meta"] = {STALE: names}
         if following is not None:
             fields["nextCursor"] = self._cursors.next(kind, following, binding, self._wall_clock())
         return Complete(fields)

@@ -312,8 +312,10 @@ class HandshakeEdge:
 
     async def _subscribe(self, request: Request) -> Complete:
         session = self._session(request)
-        self._subscriptions.watch(session, request, request.params.uri)
+        ready = self._subscriptions.watch(session, request, request.params.uri)
         await self._sessions.store(session)
+        if ready is not None:
+            await ready
         return Complete({})
 
     async def _unsubscribe(self, request: Request) -> Complete:

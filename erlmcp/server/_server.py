@@ -116,7 +116,7 @@ class Server:
             total=parked,
         )
         self.subscriptions = Subscriptions(
-            catalog.capabilities, self._readable, self._wheel, total=subscriptions
+            catalog.capabilities, self._readable, self._wheel, catalog.follow, total=subscriptions
         )
         directory = Directory(
             catalog,
@@ -214,7 +214,9 @@ class Server:
     def _changed(self, change: Change) -> None:
         """Something has changed here: the listeners of other workers want to hear of it too."""
         self.subscriptions.publish(change)
-        self._engine.publish(self._topic, msgspec.json.encode((self._owner, change.kind, change.uri)))
+        if not change.everywhere:
+            payload = msgspec.json.encode((self._owner, change.kind, change.uri))
+            self._engine.publish(self._topic, payload)
 
     def _heard(self, payload: bytes) -> None:
         owner, kind, uri = msgspec.json.decode(payload, type=tuple[str, str, str])

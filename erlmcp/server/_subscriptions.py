@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 
-from erlmcp.interfaces import Change, Complete, IExchange, Outcome, Request
+from erlmcp.interfaces import Change, Complete, IExchange, IFollowing, Outcome, Request
 from erlmcp.jsonrpc import encode_notification
 from erlmcp.protocol import McpError, SubscriptionFilter, errors, notifications
 from erlmcp.server._call import Call
@@ -21,22 +21,39 @@ LISTS = (
 
 
 class Subscription(Listener):
-    """A modern client's ``subscriptions/listen``."""
+    """A modern client's ``subscriptions/listen``.
 
-    __slots__ = ("_exchange", "_id", "ended")
+    Attributes:
+        ended: fires with its result.
+        acknowledged: whether its client knows that it is heard; what happens before waits.
+    """
+
+    __slots__ = ("_exchange", "_id", "acknowledged", "ended")
 
     def __init__(
         self, exchange: IExchange, number: int | str, kinds: frozenset[str], uris: frozenset[str]
     ) -> None:
         super().__init__(kinds, uris)
         self.ended: Deferred[Outcome] | None = None
+        self.acknowledged = False
         self._exchange = exchange
         self._id = number
 
     @property
     def congested(self) -> bool:
         """See `Listener`."""
-        return self._exchange.congested
+        return not self.acknowledged or self._exchange.congested
+
+    def acknowledge(self) -> None:
+        """Say what it will be told of; and tell what has happened since it asked."""
+        self.acknowledged = True
+        accepted: dict[str, Any] = {field: True for field, kind in LISTS if kind in self.kinds}
+        if self.uris:
+            accepted["resourceSubscriptions"] = sorted(self.uris)
+        self._exchange.notify(
+            encode_notification(*notifications.subscriptions_acknowledged(accepted, self._id))
+        )
+        self.catch_up()
 
     def send(self, change: Change) -> None:
         """See `Listener`."""
@@ -48,6 +65,8 @@ class Subscription(Listener):
 
     def close(self) -> None:
         """End it from our side: what was late, the teardown (basic/patterns/cancellation), then the result."""
+        if not self.acknowledged:
+            self.acknowledge()
         self.flush()
         if self._exchange.headers is None:
             # One channel carries everything, so the end of this stream must be said. An HTTP stream just ends.
@@ -65,6 +84,7 @@ class Subscriptions:
         offered: gives the capability object that clients are told of.
         readable: whether a request's principal may read a URI that somebody answers.
         wheel: for catching up with slow readers.
+        follow: sees to it that the updates of a resource are announced, as long as somebody listens to them.
         total: how many may listen at once.
         uris: how many resources one subscription may name.
     """
@@ -74,6 +94,7 @@ class Subscriptions:
         offered: Callable[[], dict[str, Any]],
         readable: Callable[[Request, str], bool],
         wheel: Wheel,
+        follow: Callable[[str], IFollowing],
         *,
         total: int = 50_000,
         uris: int = 1_000,
@@ -81,10 +102,12 @@ class Subscriptions:
         self._offered = offered
         self._readable = readable
         self._wheel = wheel
+        self._follow = follow
         self._total = total
         self._most_uris = uris
         self._listeners: dict[Listener, None] = {}
         self._by_uri: dict[str, dict[Listener, None]] = {}
+        self._followed: dict[str, IFollowing] = {}
         self._catching_up = False
         self._closed = False
 
@@ -111,18 +134,17 @@ class Subscriptions:
         self._make_room()
         kinds, uris = self._agree(request)
         subscription = Subscription(call.exchange, request.id, kinds, uris)
-        accepted: dict[str, Any] = {field: True for field, kind in LISTS if kind in kinds}
-        if uris:
-            accepted["resourceSubscriptions"] = sorted(uris)
-        call.exchange.notify(
-            encode_notification(*notifications.subscriptions_acknowledged(accepted, request.id))
-        )
         subscription.ended = Deferred(lambda _: self.drop(subscription))
         if self._closed:
             # Its client is to listen with another process.
             subscription.close()
             return subscription.ended
         self.add(subscription)
+        ready = self._ready(uris)
+        if ready is None:
+            subscription.acknowledge()
+        else:
+            ready.addCallback(lambda _: self._acknowledge(subscription))
         return subscription.ended
 
     def add(self, listener: Listener) -> None:
@@ -136,7 +158,7 @@ class Subscriptions:
         self._make_room()
         self._listeners[listener] = None
         for uri in listener.uris:
-            self._by_uri.setdefault(uri, {})[listener] = None
+            self._note(listener, uri)
 
     def drop(self, listener: Listener) -> None:
         """Tell a listener no more."""
@@ -144,8 +166,11 @@ class Subscriptions:
         for uri in listener.uris:
             self._forget(listener, uri)
 
-    def watch(self, listener: Listener, request: Request, uri: str) -> None:
+    def watch(self, listener: Listener, request: Request, uri: str) -> "Deferred[None] | None":
         """Tell a listener of a resource's updates, too.
+
+        Returns:
+            None if it is told of them from now on; else what fires when it is.
 
         Raises:
             McpError: nobody answers this URI, the principal may not read it, or the listener has too many.
@@ -155,8 +180,10 @@ class Subscriptions:
         if len(listener.uris) >= self._most_uris and uri not in listener.uris:
             raise errors.invalid_params(f"{self._most_uris} resources are subscribed to, which is the most")
         listener.uris.add(uri)
-        if listener in self._listeners:
-            self._by_uri.setdefault(uri, {})[listener] = None
+        if listener not in self._listeners:
+            return None
+        self._note(listener, uri)
+        return self._ready((uri,))
 
     def unwatch(self, listener: Listener, uri: str) -> None:
         """Tell a listener of a resource's updates no more."""
@@ -165,6 +192,9 @@ class Subscriptions:
 
     def publish(self, change: Change) -> None:
         """Tell everybody who asked for this kind of change."""
+        if change.everywhere:
+            # To a listener it is the same change, and told once if it is late.
+            change = Change(change.kind, change.uri)
         if change.kind == "updated":
             listeners = list(self._by_uri.get(change.uri, ()))
         else:
@@ -183,12 +213,13 @@ class Subscriptions:
 
     def rewatch(self, listener: Listener, uris: Iterable[str]) -> None:
         """Tell a listener of the updates of these resources, and of no others."""
-        for uri in list(listener.uris):
+        wanted = set(uris)
+        for uri in listener.uris - wanted:
             self._forget(listener, uri)
-        listener.uris = set(uris)
+        listener.uris = wanted
         if listener in self._listeners:
             for uri in listener.uris:
-                self._by_uri.setdefault(uri, {})[listener] = None
+                self._note(listener, uri)
 
     def _agree(self, request: Request) -> tuple[frozenset[str], frozenset[str]]:
         wanted: SubscriptionFilter = request.params.notifications
@@ -209,12 +240,32 @@ class Subscriptions:
         if len(self._listeners) >= self._total:
             raise errors.overloaded(f"{self._total} subscriptions are open already; try again later")
 
+    def _note(self, listener: Listener, uri: str) -> None:
+        listeners = self._by_uri.get(uri)
+        if listeners is None:
+            self._by_uri[uri] = {listener: None}
+            self._followed[uri] = self._follow(uri)
+        else:
+            listeners[listener] = None
+
     def _forget(self, listener: Listener, uri: str) -> None:
         listeners = self._by_uri.get(uri)
         if listeners is not None:
             listeners.pop(listener, None)
             if not listeners:
                 del self._by_uri[uri]
+                self._followed.pop(uri).end()
+
+    def _ready(self, uris: Iterable[str]) -> "Deferred[None] | None":
+        """None if the updates of these are heard of from now on; else what fires when they are."""
+        waits = [wait for uri in uris if (wait := self._followed[uri].ready()) is not None]
+        if not waits:
+            return None
+        return DeferredList(waits, consumeErrors=True).addCallback(lambda _: None)
+
+    def _acknowledge(self, subscription: Subscription) -> None:
+        if subscription in self._listeners:
+            subscription.acknowledge()
 
     def _catch_up_later(self) -> None:
         if not self._catching_up:
