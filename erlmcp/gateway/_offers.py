@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from erlmcp.catalog import InvalidSchema, header_parameters
+from erlmcp.gateway._entries import READ_PROMPT, READ_RESOURCE, READ_TEMPLATE, READ_TOOL
 from erlmcp.gateway._lists import Lists
 from erlmcp.gateway._names import Naming
 from erlmcp.gateway._pins import PIN_KEY, Accepted
@@ -30,8 +31,12 @@ _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _NULL: Final = b"null"
 _ANY_OBJECT: Final = Raw(b'{"type":"object"}')
-_MOST_OF_A_NAME: Final = 1024
-"""Characters of a name, and of a URI or template four times as many; an entry with more is left out."""
+_AT: Final = re.compile(r"`\$\.([A-Za-z_]+)")
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
+_OPTIONAL: Final = frozenset(
+    {"title", "description", "icons", "annotations", "_meta", "mimeType", "size", "outputSchema"}
+)
+"""Members that an entry can do without: left out where no client could read them."""
 
 
 class _Unfit(Exception):  # noqa: N818 - ends one entry from inside; never leaves this module
@@ -41,51 +46,38 @@ class _Unfit(Exception):  # noqa: N818 - ends one entry from inside; never leave
 class _Entry:
     """One entry while it is looked at.
 
+    A client that checks what it reads would drop the whole list for one member of the wrong kind. So what the entry
+    can do without is left out of it, and for anything else the entry is left out.
+
     Args:
         raw: as the upstream lists it.
+        read: decodes it as what it should be.
 
     Attributes:
-        members: its members; without those that are null, which no schema allows.
-        changed: whether they are not as they came.
+        said: what it says, as `read` gives it.
     """
 
-    __slots__ = ("changed", "members", "raw")
+    __slots__ = ("_changed", "_parts", "_raw", "said")
 
-    def __init__(self, raw: Raw) -> None:
-        self.raw = raw
-        try:
-            members = _members(raw)
-        except msgspec.DecodeError:
-            raise _Unfit("it is no object") from None
-        self.members = {key: part for key, part in members.items() if bytes(part) != _NULL}
-        self.changed = len(self.members) != len(members)
+    def __init__(self, raw: Raw, read: Callable[[Raw], Any]) -> None:
+        self._raw = raw
+        self._changed = False
+        self._parts: dict[str, Any] | None = None
+        self.said = self._read(read)
 
-    def text(self, key: str, most: int = _MOST_OF_A_NAME) -> str:
-        """A string that must be there."""
-        found = self.read(key)
-        if not isinstance(found, str) or not found:
-            raise _Unfit(f"its {key} is {'missing' if found is None else 'no text'}")
-        if len(found) > most:
-            raise _Unfit(f"its {key} is longer than {most} characters")
-        return found
-
-    def read(self, key: str) -> Any:
-        """A member, decoded; None if it is not there."""
-        part = self.members.get(key)
-        try:
-            return None if part is None else _decode(part)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise _Unfit(f"its {key} cannot be read: {error}") from None
+    def part(self, key: str) -> Raw | None:
+        """A member as it came; None if it is not there."""
+        return self._apart.get(key)
 
     def put(self, key: str, value: Any) -> None:
         """Say something else."""
-        self.members[key] = value
-        self.changed = True
+        self._apart[key] = value
+        self._changed = True
 
-    def drop(self, key: str) -> None:
-        """Say nothing of it."""
-        del self.members[key]
-        self.changed = True
+    def put_new(self, key: str, own: str, value: str) -> None:
+        """Say something else, if it is."""
+        if value != own:
+            self.put(key, value)
 
     def describe(self, naming: Naming, own: str) -> None:
         """Say what the configuration says instead."""
@@ -94,20 +86,45 @@ class _Entry:
             return
         if said.title is not None:
             self.put("title", said.title)
-            annotations = self.read("annotations")
-            # For tools a title among the annotations would win.
-            if isinstance(annotations, dict) and "title" in annotations:
-                self.put("annotations", {**annotations, "title": said.title})
+            hints = self.part("annotations")
+            # For a tool the title among its annotations would win.
+            if hints is not None and "title" in (parts := _members(hints)):
+                self.put("annotations", Raw(_encode({**parts, "title": said.title})))
         if said.description is not None:
             self.put("description", said.description)
 
     @property
+    def came(self) -> Raw:
+        """As the upstream lists it."""
+        return self._raw
+
+    @property
     def wire(self) -> Raw:
         """As it is listed here."""
-        return Raw(_encode(self.members)) if self.changed else self.raw
+        return Raw(_encode(self._apart)) if self._changed else self._raw
+
+    @property
+    def _apart(self) -> dict[str, Any]:
+        if self._parts is None:
+            self._parts = _members(self._raw)
+        return self._parts
+
+    def _read(self, read: Callable[[Raw], Any]) -> Any:
+        while True:
+            try:
+                return read(self.wire)
+            except msgspec.ValidationError as error:
+                found = _AT.search(str(error))
+                part = None if found is None else self._apart.get(found[1])
+                if found is None or part is None or (found[1] not in _OPTIONAL and bytes(part) != _NULL):
+                    raise _Unfit(_plain(error)) from None
+                del self._apart[found[1]]
+                self._changed = True
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise _Unfit(f"it cannot be read: {error}") from None
 
 
-_Reading = Callable[[_Entry, Naming], tuple[str, Any] | None]
+_Reading = Callable[[Raw, Naming], tuple[str, Any] | None]
 
 
 class _Offers:
@@ -121,18 +138,15 @@ class _Offers:
         """The definitions of one list, by advertised name; `read` gives None for what is hidden."""
         found: dict[str, Any] = {}
         for place, raw in enumerate(entries, 1):
-            label = f"the {kind} in place {place}"
             try:
-                entry = _Entry(raw)
-                label = _label(kind, entry, label)
-                one = read(entry, self.naming)
+                one = read(raw, self.naming)
                 if one is None:
                     continue
                 if one[0] in found:
                     raise _Unfit("there is another of that name")
                 found[one[0]] = one[1]
             except _Unfit as why:
-                self.problems.append(f"{label} is left out: {why}")
+                self.problems.append(f"{_label(kind, raw, place)} is left out: {why}")
         return found
 
 
@@ -152,8 +166,8 @@ def definitions(
     """
     offers = _Offers(naming)
 
-    def tool(entry: _Entry, naming: Naming) -> tuple[str, ToolDefinition] | None:
-        return _tool(entry, naming, accepted, offers.problems)
+    def tool(raw: Raw, naming: Naming) -> tuple[str, ToolDefinition] | None:
+        return _tool(raw, naming, accepted, offers.problems)
 
     capabilities = lists.capabilities
     resources = capabilities.get("resources")
@@ -173,41 +187,33 @@ def definitions(
 
 
 def _tool(
-    entry: _Entry, naming: Naming, accepted: Accepted | None, problems: list[str]
+    raw: Raw, naming: Naming, accepted: Accepted | None, problems: list[str]
 ) -> tuple[str, ToolDefinition] | None:
-    own = entry.text("name")
+    entry = _Entry(raw, READ_TOOL)
+    said = entry.said
+    own = said.name
     name = _name(own, naming.tool(own), naming)
     if name is None:
         return None
     verdict = None if accepted is None else _verdict(entry, own, accepted, problems)
     mirrored = _input(entry)
-    output = entry.members.get("outputSchema")
-    if output is not None and not bytes(output).startswith(b"{"):
-        entry.drop("outputSchema")
-    annotations = entry.read("annotations")
-    if annotations is not None and not isinstance(annotations, dict):
-        entry.drop("annotations")
-        annotations = None
-    hints = annotations or {}
     entry.describe(naming, own)
-    _rename(entry, own, name)
-    _app(entry, naming)
-    if verdict is not None:
-        meta = entry.read("_meta")
-        entry.put("_meta", {**(meta if isinstance(meta, dict) else {}), PIN_KEY: verdict})
+    entry.put_new("name", own, name)
+    _mark(entry, naming, verdict)
+    hints = said.annotations
     return name, ToolDefinition(
         name=name,
         wire=entry.wire,
         header_parameters=mirrored,
-        read_only=hints.get("readOnlyHint") is True,
-        idempotent=hints.get("idempotentHint") is True,
+        read_only=hints is not UNSET and hints.read_only_hint is True,
+        idempotent=hints is not UNSET and hints.idempotent_hint is True,
     )
 
 
 def _verdict(entry: _Entry, own: str, accepted: Accepted, problems: list[str]) -> str | None:
     """How a tool differs from what was accepted, if it is shown nevertheless."""
     try:
-        verdict = accepted.verdict(own, entry.raw)
+        verdict = accepted.verdict(own, entry.came)
     except ValueError as error:
         raise _Unfit(str(error)) from None
     if verdict is not None:
@@ -218,35 +224,35 @@ def _verdict(entry: _Entry, own: str, accepted: Accepted, problems: list[str]) -
     return verdict
 
 
-def _prompt(entry: _Entry, naming: Naming) -> tuple[str, PromptDefinition] | None:
-    own = entry.text("name")
+def _prompt(raw: Raw, naming: Naming) -> tuple[str, PromptDefinition] | None:
+    entry = _Entry(raw, READ_PROMPT)
+    own = entry.said.name
     name = _name(own, naming.prompt(own), naming)
     if name is None:
         return None
-    arguments: dict[str, bool] = {}
-    for argument in _arguments(entry):
-        if not isinstance(argument, dict) or not isinstance(argument.get("name"), str):
-            raise _Unfit("an argument of it has no name")
-        arguments[argument["name"]] = argument.get("required") is True
+    arguments = entry.said.arguments
     entry.describe(naming, own)
-    _rename(entry, own, name)
-    return name, PromptDefinition(name=name, wire=entry.wire, arguments=arguments)
+    entry.put_new("name", own, name)
+    return name, PromptDefinition(
+        name=name, wire=entry.wire, arguments={one.name: one.required for one in arguments}
+    )
 
 
-def _resource(entry: _Entry, naming: Naming) -> tuple[str, ResourceDefinition] | None:
-    own = entry.text("uri", 4 * _MOST_OF_A_NAME)
+def _resource(raw: Raw, naming: Naming) -> tuple[str, ResourceDefinition] | None:
+    entry = _Entry(raw, READ_RESOURCE)
+    own = entry.said.uri
     if not naming.shows_uri(own):
         return None
     uri = naming.uri(own)
     _ensure_name(entry, own)
     entry.describe(naming, own)
-    if uri != own:
-        entry.put("uri", uri)
+    entry.put_new("uri", own, uri)
     return uri, ResourceDefinition(uri=uri, wire=entry.wire)
 
 
-def _template(entry: _Entry, naming: Naming) -> tuple[str, TemplateDefinition] | None:
-    own = entry.text("uriTemplate", 4 * _MOST_OF_A_NAME)
+def _template(raw: Raw, naming: Naming) -> tuple[str, TemplateDefinition] | None:
+    entry = _Entry(raw, READ_TEMPLATE)
+    own = entry.said.uri_template
     if not naming.shows_template(own):
         return None
     advertised = naming.template(own)
@@ -256,8 +262,7 @@ def _template(entry: _Entry, naming: Naming) -> tuple[str, TemplateDefinition] |
         raise _Unfit(f"its uriTemplate is none: {error}") from None
     _ensure_name(entry, own)
     entry.describe(naming, own)
-    if advertised != own:
-        entry.put("uriTemplate", advertised)
+    entry.put_new("uriTemplate", own, advertised)
     match = _matching(template, naming)
     return advertised, TemplateDefinition(uri_template=advertised, wire=entry.wire, match=match)
 
@@ -285,68 +290,50 @@ def _name(own: str, advertised: str | None, naming: Naming) -> str | None:
     return advertised
 
 
-def _rename(entry: _Entry, own: str, name: str) -> None:
-    if name != own:
-        entry.put("name", name)
-
-
 def _ensure_name(entry: _Entry, uri: str) -> None:
     """Every revision demands a name for display; an upstream that gives none must not cost the resource."""
-    if not isinstance(entry.read("name"), str):
+    if entry.said.name is UNSET:
         entry.put("name", uri)
-
-
-def _arguments(entry: _Entry) -> list[Any]:
-    arguments = entry.read("arguments")
-    if arguments is None:
-        return []
-    if not isinstance(arguments, list):
-        raise _Unfit("its arguments are no list")
-    return arguments
 
 
 def _input(entry: _Entry) -> tuple[HeaderParameter, ...]:
     """See to it that the input schema is one of an object; gives what of it is mirrored into headers."""
-    raw = entry.members.get("inputSchema")
-    if raw is None:
+    schema = entry.said.input_schema
+    if schema is UNSET:
         entry.put("inputSchema", _ANY_OBJECT)
         return ()
-    try:
-        members = _members(raw)
-    except msgspec.DecodeError:
-        raise _Unfit("its inputSchema is no object") from None
-    kind = members.get("type")
+    kind = schema.get("type")
     if kind is None:
-        entry.put("inputSchema", Raw(_encode({"type": "object", **members})))
-    elif bytes(kind) != b'"object"' and _decode(kind) != "object":
-        raise _Unfit(f'its inputSchema is of type {bytes(kind).decode()[:40]}, which must be "object"')
-    text = bytes(raw)
-    if b"x-mcp-header" not in text and b"\\u" not in text:
+        entry.put("inputSchema", Raw(_encode({"type": "object", **schema})))
+    elif bytes(kind) != b'"object"' and _value(kind) != "object":
+        raise _Unfit(
+            f'its inputSchema is of type {_shown(bytes(kind).decode())}, and must be of type "object"'
+        )
+    # A name may be written with escapes.
+    if not any(b"x-mcp-header" in bytes(part) or b"\\u" in bytes(part) for part in schema.values()):
         return ()
     try:
-        return header_parameters(entry.read("inputSchema"))
-    except (InvalidSchema, RecursionError) as error:
+        return header_parameters({key: _decode(part) for key, part in schema.items()})
+    except (InvalidSchema, msgspec.DecodeError, RecursionError) as error:
         raise _Unfit(str(error)) from None
 
 
-def _app(entry: _Entry, naming: Naming) -> None:
-    """MCP Apps: the resource that shows a tool is named in its `_meta`, and is ours like any other."""
-    raw = entry.members.get("_meta")
-    if raw is None or not naming.changes_uris or b"resourceUri" not in bytes(raw):
-        return
-    try:
-        members: dict[str, Any] = _members(raw)
-    except msgspec.DecodeError:
-        return
-    before = dict(members)
-    flat = _value(members.get("ui/resourceUri"))
-    if isinstance(flat, str):
-        members["ui/resourceUri"] = naming.uri(flat)
-    shown = _value(members.get("ui"))
-    if isinstance(shown, dict) and isinstance(shown.get("resourceUri"), str):
-        members["ui"] = {**shown, "resourceUri": naming.uri(shown["resourceUri"])}
-    if members != before:
-        entry.put("_meta", Raw(_encode(members)))
+def _mark(entry: _Entry, naming: Naming, verdict: str | None) -> None:
+    """What of a tool's `_meta` is ours: the resource that shows it (MCP Apps), and whether it was accepted."""
+    meta = entry.said.meta
+    before: dict[str, Any] = {} if meta is UNSET else meta
+    after = dict(before)
+    if naming.changes_uris:
+        flat = _value(before.get("ui/resourceUri"))
+        if isinstance(flat, str):
+            after["ui/resourceUri"] = naming.uri(flat)
+        shown = _value(before.get("ui"))
+        if isinstance(shown, dict) and isinstance(shown.get("resourceUri"), str):
+            after["ui"] = {**shown, "resourceUri": naming.uri(shown["resourceUri"])}
+    if verdict is not None:
+        after[PIN_KEY] = verdict
+    if after != before:
+        entry.put("_meta", Raw(_encode(after)))
 
 
 def _value(raw: Raw | None) -> Any:
@@ -363,18 +350,22 @@ def _instructions(text: str, naming: Naming) -> str:
     return f'Of {naming.upstream}, whose tools and prompts have "{naming.prefix}" in front of their names here:\n{text}'
 
 
-def _label(kind: str, entry: _Entry, otherwise: str) -> str:
+def _label(kind: str, raw: Raw, place: int) -> str:
+    """What a sentence calls an entry that may be anything."""
+    try:
+        found = _members(raw)
+    except (msgspec.DecodeError, RecursionError):
+        found = {}
     for key in ("uri", "uriTemplate", "name"):
-        try:
-            found = entry.read(key)
-        except _Unfit:
-            continue
-        if isinstance(found, str):
-            return f"the {kind} {_shown(found)}"
-    return otherwise
+        name = _value(found.get(key))
+        if isinstance(name, str) and name:
+            return f"the {kind} {_shown(name)}"
+    return f"the {kind} in place {place}"
 
 
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
+def _plain(error: msgspec.ValidationError) -> str:
+    text = str(error).replace("`$.", "`").replace("`", "")
+    return _UNPRINTABLE.sub("?", text[:1].lower() + text[1:])[:300]
 
 
 def _shown(name: str) -> str:
