@@ -41,6 +41,7 @@ class Connection:
     Attributes:
         edge: the edge that stands; None for none.
         subscriptions: what is listened to.
+        on_lost: called with the reason when the edge is lost; None for nobody.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Connection:
         self.peer = peer
         self.edge: Edge | None = None
         self.subscriptions = Subscriptions(self._wanted)
+        self.on_lost: Callable[[WireError], None] | None = None
         self._opening = opening
         self._answers = answers
         self._clock = clock
@@ -64,6 +66,8 @@ class Connection:
         self._waiters: dict[Deferred[Edge], None] = {}
         self._under_way: Deferred[Edge] | None = None
         self._failures = 0
+        self._since = 0.0
+        self._short_lives = 0
         self._not_before = 0.0
         self._last: BaseException | None = None
         self._again: IDelayedCall | None = None
@@ -122,6 +126,7 @@ class Connection:
         self._under_way = None
         self._failures = 0
         self._last = None
+        self._since = self._clock.seconds()
         self.edge = edge
         hearing.edge = edge
         self._met = [edge.conversation]
@@ -162,10 +167,10 @@ class Connection:
     def _gave_up(self, waiter: "Deferred[Edge]") -> None:
         self._waiters.pop(waiter, None)
 
-    def _wanted(self) -> None:
+    def _wanted(self, least: float = 0.0) -> None:
         """Somebody subscribes and has no stream."""
         if not self._ending and self._again is None:
-            pause = max(self._not_before - self._clock.seconds(), 0.0)
+            pause = max(self._not_before - self._clock.seconds(), least)
             if self.edge is not None:
                 pause = max(pause, self._backoff.delay(1))
             self._again = self._clock.callLater(pause, self._renew)
@@ -174,10 +179,12 @@ class Connection:
         self._again = None
         if not self.subscriptions:
             return
-        if self.edge is not None:
+        if self.edge is None:
+            if self._under_way is None:
+                self._open()
+        elif self.edge.asks_again:
+            # A session has been told already.
             self.subscriptions.connected(self.edge)
-        elif self._under_way is None:
-            self._open()
 
     # losing
 
@@ -193,8 +200,13 @@ class Connection:
         if edge is not None and edge is self.edge:
             log.info("{peer}: connection lost: {error}", peer=self.peer, error=error)
             self._gone()
+            # A server that dies as soon as it has greeted must not be called back at once, for ever.
+            short = self._clock.seconds() - self._since < self._backoff.longest
+            self._short_lives = self._short_lives + 1 if short else 0
+            if self.on_lost is not None:
+                self.on_lost(error)
             if self.subscriptions:
-                self._wanted()
+                self._wanted(self._backoff.delay(self._short_lives - 1))
 
     def heard_notification(self, edge: Edge | None, method: str, params: Raw, via: Attempt | None) -> None:
         """See `Audience.notified`."""

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 
 from erlmcp.client._conversation import Attempt
@@ -45,6 +45,7 @@ class Subscription:
         uris: Iterable[str],
         on_change: Callable[[Change], None],
         close: Callable[["Subscription"], None],
+        on_refused: Callable[[Any], None] | None = None,
     ) -> None:
         self.kinds = frozenset(kinds)
         self.uris = frozenset(uris)
@@ -55,6 +56,7 @@ class Subscription:
             )
         self.acknowledged: Deferred[dict[str, Any]] = Deferred()
         self._on_change = on_change
+        self._on_refused = on_refused
         self._close = close
         self.attempt: Attempt | None = None
         self.interrupted = False
@@ -91,9 +93,13 @@ class Subscription:
                 self.tell(Change("resource", uri))
 
     def refused(self, error: Any) -> None:
-        """The server does not listen; who has not heard that it does hears why."""
+        """The server does not listen, or does not any more after a gap; this ends it."""
         if not self.acknowledged.called:
             self.acknowledged.errback(error)
+        elif self._on_refused is not None:
+            self._on_refused(error)
+        else:
+            log.warn("the server does not tell of changes any more: {error}", error=error.value)  # noqa: G010 - Twisted's name
 
 
 def change_of(method: str, params: Raw) -> Change | None:
@@ -127,10 +133,21 @@ class Subscriptions:
         return bool(self._all)
 
     def add(
-        self, kinds: Iterable[str], uris: Iterable[str], on_change: Callable[[Change], None]
+        self,
+        kinds: Iterable[str],
+        uris: Iterable[str],
+        on_change: Callable[[Change], None],
+        on_refused: Callable[[Any], None] | None = None,
     ) -> Subscription:
-        """Listen, as soon as there is an edge."""
-        one = Subscription(kinds, uris, on_change, self._closed)
+        """Listen, as soon as there is an edge.
+
+        Args:
+            kinds: the lists.
+            uris: the resources.
+            on_change: hears of changes.
+            on_refused: called with the failure if the server listened, and refuses to after a gap.
+        """
+        one = Subscription(kinds, uris, on_change, self._closed, on_refused)
         self._all[one] = None
         if self._edge is not None:
             self._listen(one, self._edge)
@@ -209,13 +226,20 @@ class Subscriptions:
         accepted: dict[str, Any] = {
             f"{kind}ListChanged": True for kind in sorted(one.kinds) if server.offers(kind, "listChanged")
         }
+        waits: list[Deferred[None]] = []
         if one.uris and server.offers("resources", "subscribe"):
             accepted["resourceSubscriptions"] = sorted(one.uris)
             for uri in sorted(one.uris):
                 self._counts[uri] = self._counts.get(uri, 0) + 1
                 if self._counts[uri] == 1:
-                    self._tell("resources/subscribe", uri, edge)
-        one.honoured(accepted)
+                    waits.append(self._tell("resources/subscribe", uri, edge))
+
+        def told(_: Any) -> None:
+            if one in self._all and self._edge is edge:
+                one.honoured(accepted)
+
+        # Over HTTP what is asked next may overtake it.
+        DeferredList(waits).addCallback(told)
 
     def _closed(self, one: Subscription) -> None:
         if one not in self._all:
@@ -235,8 +259,8 @@ class Subscriptions:
             one.acknowledged.addErrback(lambda _: None)
 
     @staticmethod
-    def _tell(method: str, uri: str, edge: Edge) -> None:
-        done = edge.request(method, {"uri": uri}).done
-        done.addErrback(
-            lambda failure: log.warn("{method} {uri}: {error}", method=method, uri=uri, error=failure.value)  # noqa: G010
+    def _tell(method: str, uri: str, edge: Edge) -> Deferred[None]:
+        return edge.request(method, {"uri": uri}).done.addCallbacks(
+            lambda _: None,
+            lambda failure: log.warn("{method} {uri}: {error}", method=method, uri=uri, error=failure.value),  # noqa: G010 - Twisted's name
         )
