@@ -11,10 +11,24 @@ examples = settings(deadline=None, max_examples=150)
 
 UPSTREAMS = st.from_regex(r"[a-z][a-z0-9-]{0,6}", fullmatch=True).filter(lambda name: name != "ui")
 # Names that look like prefixes and renamed names of each other are the ones that may go wrong.
-OWN = st.one_of(st.sampled_from(["read", "write", "a.read", "a.", ".", "b", "b.c", "new", "a-b.x"]), st.text(min_size=1))
+OWN = st.one_of(
+    st.sampled_from(["read", "write", "a.read", "a.", ".", "b", "b.c", "new", "a-b.x"]), st.text(min_size=1)
+)
 URIS = st.one_of(
     st.sampled_from(
-        ["file:///etc/hosts", "ui://app/main.html", "ui://", "UI://x", "config", "a:b", "a+a:b", "//x", "", "+a:b", ":"]
+        [
+            "file:///etc/hosts",
+            "ui://app/main.html",
+            "ui://",
+            "UI://x",
+            "config",
+            "a:b",
+            "a+a:b",
+            "//x",
+            "",
+            "+a:b",
+            ":",
+        ]
     ),
     st.text(),
 )
@@ -73,7 +87,7 @@ class ThereAndBackTests(SynchronousTestCase):
 
     @given(UPSTREAMS, UPSTREAMS, OWN, OWN, st.sampled_from([".", "-"]), st.sampled_from([".", "-"]), MAPS)
     @examples
-    def test_no_two_upstreams_share_a_name_unless_that_is_said(  # noqa: PLR0917 - Hypothesis gives them in place
+    def test_no_two_upstreams_share_a_name_unless_that_is_said(
         self, one: str, other: str, first: str, second: str, here: str, there: str, names: dict[str, str]
     ) -> None:
         namings = [Naming(one, separator=here, names=names), Naming(other, separator=there)]
@@ -199,9 +213,21 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertEqual(naming_problems([Naming("a"), Naming("b"), Naming("c", "none")]), [])
         for first, second, said in (
             (Naming("a"), Naming("a"), "two upstreams are called 'a'"),
-            (Naming("a", names={"x": "go"}), Naming("b", "map", names={"y": "go"}), "both have a name that is"),
-            (Naming("a", separator="-"), Naming("a-b", separator="-"), "what begins with 'a-b-' may be of either"),
-            (Naming("a-b", separator="-"), Naming("a", separator="-"), "what begins with 'a-b-' may be of either"),
+            (
+                Naming("a", names={"x": "go"}),
+                Naming("b", "map", names={"y": "go"}),
+                "both have a name that is",
+            ),
+            (
+                Naming("a", separator="-"),
+                Naming("a-b", separator="-"),
+                "what begins with 'a-b-' may be of either",
+            ),
+            (
+                Naming("a-b", separator="-"),
+                Naming("a", separator="-"),
+                "what begins with 'a-b-' may be of either",
+            ),
             (Naming("a"), Naming("b", names={"x": "a.x"}), "'b' renames 'x' to 'a.x', which begins as"),
             (Naming("a", "none", names={"x": "b.x"}), Naming("b"), "'a' renames 'x' to 'b.x'"),
         ):

@@ -52,12 +52,13 @@ class ValidityTests(SynchronousTestCase):
     @examples
     def test_wires(self, data: st.DataObject, version: str, naming: Naming) -> None:
         for kind, (name, method) in KINDS.items():
-            if name == "ResourceTemplate" and version == "2024-11-05":
-                name = "ResourceTemplate"
             entry = data.draw(values(version, name))
             found, _ = offered(naming, **{kind: [entry]})
             for one in getattr(found, kind).values():
                 self.assertIsNone(problem(MODERN, name, wire(one)))
+                # Mended once is mended for good: one gateway further nothing is changed any more.
+                again = getattr(offered(PLAIN, **{kind: [bytes(one.wire)]})[0], kind)
+                self.assertEqual([bytes(other.wire) for other in again.values()], [bytes(one.wire)])
                 for older in HANDSHAKE_VERSIONS:
                     cut = json.loads(bytes(down_definition(method, one.wire, REVISIONS[older])))
                     self.assertIsNone(problem(older, name, cut))
@@ -355,6 +356,8 @@ class PinnedTests(SynchronousTestCase):
         self.assertEqual((list(found.tools), problems), (["x"], []))
 
     def test_no_digest(self) -> None:
-        found, problems = offered(FILES, Accepted(self.pins), tools=[b'{"name":"same","inputSchema":{"a":1e999}}'])
+        found, problems = offered(
+            FILES, Accepted(self.pins), tools=[b'{"name":"same","inputSchema":{"a":1e999}}']
+        )
         self.assertEqual(len(found.tools), 0)
         self.assertIn("no digest can be made of it", problems[0])

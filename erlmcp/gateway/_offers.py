@@ -310,7 +310,8 @@ def _input(entry: _Entry) -> tuple[HeaderParameter, ...]:
             f'its inputSchema is of type {_shown(bytes(kind).decode())}, and must be of type "object"'
         )
     # A name may be written with escapes.
-    if not any(b"x-mcp-header" in bytes(part) or b"\\u" in bytes(part) for part in schema.values()):
+    inside = any(b"x-mcp-header" in bytes(part) or b"\\u" in bytes(part) for part in schema.values())
+    if not inside and "x-mcp-header" not in schema:
         return ()
     try:
         return header_parameters({key: _decode(part) for key, part in schema.items()})
