@@ -2,13 +2,31 @@
 
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from erlmcp.client import Client, Target
 from erlmcp.gateway._names import Naming
 from erlmcp.gateway._upstream import Plan, Upstream
-from erlmcp.interfaces import IBackend
+from erlmcp.interfaces import IBackend, Principal
 from erlmcp.testing import ChannelWire, Harness, StubServer
+
+
+class OneWay:
+    """The way to a server for everybody; a test may tell principals apart by `contexts`."""
+
+    def __init__(self, target: Target) -> None:
+        self.contexts = False
+        self._target = target
+
+    def target(self, principal: Principal) -> Target:
+        return self._target
+
+    def context(self, principal: Principal) -> str:
+        return principal.id if self.contexts else ""
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
 
 
 class Stage:
@@ -43,13 +61,11 @@ class Stage:
             target = stub.target
         self._linked = linked
         naming = plan.pop("naming", None) or Naming("far", mode)
-        context = plan.pop("context", lambda _: "")
+        self.access = OneWay(target)
         self.upstream = Upstream(
-            Plan(name="far", naming=naming, era=era, stream=not linked, **plan),
-            lambda _: target,
-            self.clock,
-            context=context,
+            Plan(name="far", naming=naming, era=era, stream=not linked, **plan), lambda _: self.access
         )
+        self.upstream.bind(self.clock)
         self.near = Harness(self.upstream, clock=self.clock)
         self.clients: list[Client] = []
 

@@ -54,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
         help="serve this provider (may be repeated)",
     )
     stdio.add_argument(
+        "--options",
+        metavar="OBJECT",
+        type=_object,
+        help="the options of the providers given with --provider, as a JSON object",
+    )
+    stdio.add_argument(
         "--log-level",
         choices=("debug", "info", "warn", "error", "critical"),
         default="warn",
@@ -169,6 +175,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     new.set_defaults(run="erlmcp.cli._key:run")
     return parser
+
+
+def _object(text: str) -> dict[str, object]:
+    import json
+
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON object")
+    return value
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

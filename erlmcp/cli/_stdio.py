@@ -27,7 +27,11 @@ def serve(options: argparse.Namespace) -> int:
     from erlmcp.tap import StartFailed, serve_stdio
 
     try:
-        serve_stdio(None if options.config is None else Path(options.config), options.provider)
+        serve_stdio(
+            None if options.config is None else Path(options.config),
+            options.provider,
+            options.options,
+        )
     except StartFailed as error:
         print(f"erlmcp stdio: {error}", file=sys.stderr)
         return 1

@@ -47,7 +47,7 @@ from erlmcp.client._results import (
     UnknownContent,
 )
 from erlmcp.client._rounds import needs_input
-from erlmcp.client._subscriptions import Change, Subscription
+from erlmcp.client._subscriptions import Change, Subscription, change_of
 from erlmcp.client._targets import Target, http, stdio, stream, target
 from erlmcp.client._wire import Inbox, Outgoing, Session, Wire, WireError, WireMaker
 
@@ -109,6 +109,7 @@ __all__ = [
     "WireError",
     "WireMaker",
     "accept",
+    "change_of",
     "http",
     "mirrored_headers",
     "needs_input",

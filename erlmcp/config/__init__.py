@@ -25,6 +25,7 @@ from erlmcp.config._plugins import backend, declared, found, providers, transpor
 from erlmcp.config._problems import ConfigurationError, Problem, nearest
 from erlmcp.config._reach import endpoint_reachable, is_loopback, reachable
 from erlmcp.config._secrets import Secret
+from erlmcp.config._upstreams import PoolTable, SandboxTable, UpstreamSettings
 from erlmcp.config._views import views_by_path
 
 __all__ = [
@@ -37,13 +38,16 @@ __all__ = [
     "ListenSettings",
     "ListenerLimits",
     "OAuthSettings",
+    "PoolTable",
     "Problem",
     "ProviderSettings",
+    "SandboxTable",
     "SealingKeys",
     "Secret",
     "ServerSettings",
     "Settings",
     "TelemetrySettings",
+    "UpstreamSettings",
     "ViewSettings",
     "backend",
     "check_header_value",

@@ -20,18 +20,18 @@ from erlmcp.config._model import (
 from erlmcp.config._problems import ConfigurationError, nearest
 from erlmcp.config._shape import check_table
 from erlmcp.config._sources import Merged, spell
+from erlmcp.config._upstreams import read_upstream
 from erlmcp.config._views import check_shown, read_views
 
-_KNOWN = ("server", "limits", "provider", "server_view", "listen", "engine", "telemetry")
+_KNOWN = ("server", "limits", "provider", "upstream", "server_view", "listen", "engine", "telemetry")
 _LATER = {
-    "upstream": "a gateway's upstreams come with a later one",
     "auth": 'authentication comes with a later one; a listener that others can reach may say auth = "none"',
     "role": "roles come with a later one",
     "limit": "rates and quotas come with a later one; sizes, counts and times are in the table [limits]",
     "receipts": "receipts come with a later one",
 }
 _WORKERS = {"workers": "worker processes come with a later one"}
-_ISOLATION = 'comes with a later version; for now providers run in the daemon itself, isolation = "inline"'
+_ISOLATION = 'isolation = "process" runs it in child processes'
 
 
 def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
@@ -54,6 +54,7 @@ def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
     engine = check_table(EngineSettings, merged.table.get("engine", {}), ("engine",), merged)
     telemetry = check_table(TelemetrySettings, merged.table.get("telemetry", {}), ("telemetry",), merged)
     providers = [_provider(table, path, merged) for path, table in _tables("provider", merged)]
+    upstreams = [read_upstream(table, path, merged) for path, table in _tables("upstream", merged)]
     common = {name: value for name, value in limits.items() if name in ListenerLimits.__struct_fields__}
     listen = [_listen(table, path, merged, transports, common) for path, table in _tables("listen", merged)]
     _unique_names(listen, merged)
@@ -66,6 +67,7 @@ def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
         server=ServerSettings(**server),
         limits=Limits(**limits),
         providers=tuple(one for one in providers if one is not None),
+        upstreams=tuple(one for one in upstreams if one is not None),
         views=tuple(views),
         listen=tuple(one for _, one in listen if one is not None),
         engine=EngineSettings(**engine),
@@ -80,6 +82,8 @@ def _used_later(table: Mapping[str, Any]) -> list[Path]:
     paths += [("telemetry", key) for key in ("endpoint", "traces", "traces_endpoint")]
     paths += [("provider", index, "use") for index in range(len(table.get("provider", ())))]
     paths += [("server_view", index, "backends") for index in range(len(table.get("server_view", ())))]
+    for index, one in enumerate(table.get("upstream", ())):
+        paths += [("upstream", index), *(("upstream", index, key) for key in one)]
     for index in range(len(table.get("listen", ()))):
         paths += [("listen", index), ("listen", index, "endpoint")]
     return paths
@@ -95,11 +99,11 @@ def _tables(key: str, merged: Merged) -> list[tuple[Path, Any]]:
 
 def _provider(table: Any, path: Path, merged: Merged) -> ProviderSettings | None:
     before = len(merged.problems)
-    ours: tuple[str, ...] = ()
-    if isinstance(table, dict) and table.get("isolation") == "process":
-        merged.problem((*path, "isolation"), 'isolation = "process"', _ISOLATION)
-        ours = ("isolation",)
-    values = check_table(ProviderSettings, table, path, merged, without=("key",), ours=ours)
+    values = check_table(ProviderSettings, table, path, merged, without=("key",))
+    if isinstance(table, dict) and values.get("isolation", "inline") == "inline":
+        for key in ("pool", "sandbox"):
+            if key in table:
+                merged.problem((*path, key), "has no meaning for a provider in the daemon itself", _ISOLATION)
     return ProviderSettings(**values, key=spell(path)) if len(merged.problems) == before else None
 
 

@@ -18,6 +18,7 @@ def load(
     *,
     listen: Sequence[str] = (),
     providers: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
     daemon: bool = False,
 ) -> Settings:
     """Read a configuration file with its drop-ins, add what the command line says, and check it all.
@@ -29,6 +30,7 @@ def load(
         transports: the transport plugins by name.
         listen: further listeners, ``TRANSPORT:ENDPOINT`` each, the transport up to the first colon.
         providers: further providers, ``MODULE:ATTRIBUTE`` or a plugin's name each.
+        options: the table of these providers' own.
         daemon: whether a configuration without a listener is a mistake.
 
     Raises:
@@ -41,12 +43,17 @@ def load(
     for spec in listen:
         merged.add(Source(f"--listen {spec}", "", {"listen": [_split(spec)]}))
     for use in providers:
-        merged.add(Source(f"--provider {use}", "", {"provider": [{"use": use}]}))
-    if not merged.problems:
-        if not merged.table.get("provider"):
-            merged.problem(
-                (), f"{file} has no [[provider]], so there is nothing to serve", "add one, or --provider"
+        merged.add(
+            Source(
+                f"--provider {use}",
+                "",
+                {"provider": [{"use": use, **({"options": dict(options)} if options else {})}]},
             )
+        )
+    if not merged.problems:
+        if not merged.table.get("provider") and not merged.table.get("upstream"):
+            wrong = f"{file} has no [[provider]] and no [[upstream]], so there is nothing to serve"
+            merged.problem((), wrong, "add one, or --provider")
         if daemon and not merged.table.get("listen"):
             merged.problem((), f"{file} has no [[listen]], so nobody could connect", "add one, or --listen")
     return interpret(merged, transports)

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from erlmcp.config._problems import Problem
 from erlmcp.config._secrets import Secret
+from erlmcp.config._upstreams import PoolTable, SandboxTable, UpstreamSettings
 from erlmcp.interfaces import WireLimits
 
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 31, extra={"unit": "bytes"})]
@@ -100,13 +101,17 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         use: ``MODULE:ATTRIBUTE``, or the name of a provider plugin.
         options: the plugin's own table.
-        isolation: where it runs; for now in the daemon itself.
+        isolation: where it runs: in the daemon itself, or in child processes of its own.
+        pool: with ``process``: how many child processes there may be.
+        sandbox: with ``process``: how they are confined.
         key: how problems name this table, such as ``provider[1]``.
     """
 
     use: Text
     options: dict[str, Any] = {}
-    isolation: Literal["inline"] = "inline"
+    isolation: Literal["inline", "process"] = "inline"
+    pool: PoolTable = PoolTable()
+    sandbox: Literal["none", "rlimits", "bwrap", "systemd-run"] | SandboxTable = "none"
     key: str = ""
 
 
@@ -212,6 +217,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerSettings = ServerSettings()
     limits: Limits = Limits()
     providers: tuple[ProviderSettings, ...] = ()
+    upstreams: tuple[UpstreamSettings, ...] = ()
     views: tuple[ViewSettings, ...] = ()
     listen: tuple[ListenSettings, ...] = ()
     engine: EngineSettings = EngineSettings()

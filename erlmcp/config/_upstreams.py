@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from erlmcp.config._credentials import CredentialSettings, read_credentials
 from erlmcp.config._lines import Path
-from erlmcp.config._secrets import Secret
 from erlmcp.config._shape import check_table
 from erlmcp.config._sources import Merged, spell
 
@@ -19,8 +19,9 @@ TRANSPORTS = ("stdio", "tcp", "http")
 """How an upstream is reached; ``tcp`` is lines at any client endpoint, TLS and unix sockets among them."""
 
 _OF_TRANSPORT = {"stdio": ("command",), "tcp": ("endpoint",), "http": ("url",)}
+_CREDENTIALS = CredentialSettings.__struct_fields__
 _ONLY = {"cwd": "stdio", "sandbox": "stdio", "env": "stdio", "headers": "http", "token": "http", "oauth": "http",
-         "http2": "http", "trust": "http"}  # fmt: skip
+         "http2": "http", "trust": "http", "connections": "http"}  # fmt: skip
 
 
 class PoolTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,10 +86,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
         describe: own name -> title and description instead of its own.
         pins: the file of recorded definitions; None for none.
         changed: what becomes of a tool whose definition is not the recorded one.
-        headers: with ``http``: header fields for each request.
-        token: with ``http``: a bearer token.
-        env: with ``stdio``: variables.
-        oauth: with ``http``: how tokens are obtained.
+        credentials: what it is shown of us: the keys ``headers``, ``token``, ``oauth`` and ``env``.
+        connections: with ``http``: connections at once.
         key: how problems name this table, such as ``upstream[1]``.
     """
 
@@ -117,17 +116,21 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     describe: dict[str, dict[str, str]] = {}
     pins: Text | None = None
     changed: Literal["hide", "flag"] = "hide"
-    headers: dict[str, Text | Secret] = {}
-    token: Secret | None = None
-    env: dict[str, str | Secret] = {}
-    oauth: dict[str, Any] | None = None
+    credentials: CredentialSettings = CredentialSettings()
+    connections: Annotated[int, Meta(ge=1, le=10_000)] = 64
     key: str = ""
 
 
 def read_upstream(table: Any, path: Path, merged: Merged) -> UpstreamSettings | None:
     """One ``[[upstream]]``; None if something is wrong with it, which is noted."""
     before = len(merged.problems)
-    values = check_table(UpstreamSettings, table, path, merged, without=("key",))
+    values = check_table(
+        UpstreamSettings, table, path, merged, without=("key", "credentials"), ours=_CREDENTIALS
+    )
+    if isinstance(table, dict):
+        credentials = read_credentials(table, path, merged)
+        if credentials is not None:
+            values["credentials"] = credentials
     transport = values.get("transport")
     if isinstance(table, dict) and transport is not None:
         _check_transport(table, transport, path, merged)

@@ -11,23 +11,30 @@ from zope.interface import implementer
 
 from erlmcp.client import (
     Backoff,
+    Cache,
     Connection,
     Disconnected,
     Identity,
     Opening,
     Subscription,
-    Target,
     WireError,
+    change_of,
 )
+from erlmcp.gateway._access import Access
 from erlmcp.gateway._calls import Calls
 from erlmcp.gateway._leases import Exhausted, Leases, PoolSettings, Seat, Whose
-from erlmcp.gateway._listing import LISTS, Listing, Lists
+from erlmcp.gateway._listing import Listing
+from erlmcp.gateway._lists import LISTS, Lists
 from erlmcp.gateway._names import Naming
+from erlmcp.gateway._pins import Accepted
+from erlmcp.gateway._reads import Reads
 from erlmcp.gateway._rewriting import definitions
 from erlmcp.gateway._session import UpstreamSession
-from erlmcp.governor import Breaker, BreakerPolicy, RetryBudget
-from erlmcp.interfaces import Change, Definitions, IBackend, Outcome, Principal, Request, ToolDefinition
+from erlmcp.gateway._sharing import Sharing
+from erlmcp.governor import Breaker, BreakerPolicy, BreakerState, RetryBudget
+from erlmcp.interfaces import Change, Definitions, IBackend, Outcome, Request, ToolDefinition
 from erlmcp.jsonrpc import Limits
+from erlmcp.protocol import MODERN
 from erlmcp.timing import Wheel
 
 log = Logger(namespace="erlmcp.gateway")
@@ -51,8 +58,9 @@ class Plan(Struct, frozen=True, kw_only=True):
         list_timeout: seconds for each page of its lists.
         refresh: seconds after which its lists are asked for again.
         eager: whether its sessions are made at the start rather than when they are needed.
-        shared: whether what is shown to it is the same for all principals.
+        accepted: how its tools were when somebody accepted them; None if they are not pinned.
         limits: the bounds of one of its messages.
+        own: whether it is a provider of ours, in a process of its own.
         backoff: the pauses between attempts to connect.
     """
 
@@ -67,8 +75,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     list_timeout: float = 30.0
     refresh: float = 300.0
     eager: bool = False
-    shared: bool = True
+    accepted: Accepted | None = None
     limits: Limits = Limits()
+    own: bool = False
     backoff: Backoff = Backoff()
 
 
@@ -78,40 +87,57 @@ class Upstream:
 
     Args:
         plan: how it is used.
-        target: gives the way there for a principal's authorization context; empty for what all share.
-        reactor: what it runs on.
+        access: makes the way there, once there is a reactor.
         identity: the name and version that it is told; capabilities are the clients' own.
-        context: gives a principal's authorization context.
-        memory: which era it was found to be of.
+        cache: keeps what it allows to be kept; one may serve several upstreams. None for one of its own.
 
     Attributes:
         name: the upstream's.
         stale: why its lists may not be true any more; None if they are fresh.
         problems: what is wrong with its definitions: a sentence for each tool left out.
+        breaker: whether it is asked at all.
+        budget: how many calls may be made again.
     """
+
+    leases: Leases
+    listing: Listing
+    calls: Calls
+    reads: Reads
+    sharing: Sharing
 
     def __init__(
         self,
         plan: Plan,
-        target: Callable[[str], Target],
-        reactor: Any,
+        access: Callable[[Any], Access],
         *,
         identity: tuple[str, str] = ("erlmcp", ""),
-        context: Callable[[Principal], str] = lambda _: "",
-        memory: dict[str, str] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.name = plan.name
         self.plan = plan
         self.stale: str | None = None
         self.problems: list[str] = []
-        self._target_for = target
-        self._targets: dict[str, Target] = {}
-        self._reactor = reactor
+        self.breaker = Breaker(BreakerPolicy(), on_change=self._breaker_changed)
+        self.budget = RetryBudget()
+        self._make_access = access
         self._identity = identity
-        self._memory: dict[str, str] = {} if memory is None else memory
-        self._wheel = Wheel(reactor, tick=0.1)
+        self._cache = cache
+        self._memory: dict[str, str] = {}
         self._watchers: list[Watcher] = []
         self._definitions = Definitions(cache_scope="private")
+        self._pinned: Seat | None = None
+        self._subscription: Subscription | None = None
+
+    def bind(self, reactor: Any) -> None:
+        """Take the reactor to run on; nothing is opened yet.
+
+        Raises:
+            ValueError: the way there cannot be: an endpoint, a secret, a sandbox.
+        """
+        plan = self.plan
+        self._reactor = reactor
+        self._access = self._make_access(reactor)
+        self._wheel = Wheel(reactor, tick=0.1)
         self.leases = Leases(self._session, reactor, plan.pool, stateless=plan.stateless)
         self.listing = Listing(
             plan.name,
@@ -122,11 +148,9 @@ class Upstream:
             deadline=plan.list_timeout,
             refresh=plan.refresh,
         )
-        self.breaker = Breaker(BreakerPolicy())
-        self.budget = RetryBudget()
-        self.calls = Calls(self, context, reactor.seconds)
-        self._pinned: Seat | None = None
-        self._subscription: Subscription | None = None
+        self.calls = Calls(self, self._access.context, reactor.seconds)
+        self.sharing = Sharing(plan.name, self._cache or Cache(reactor.seconds))
+        self.reads = Reads(self.calls, self.sharing, plan.naming, self.calls.sharing_context)
 
     # the backend
 
@@ -141,16 +165,24 @@ class Upstream:
 
     def dispatch(self, request: Request) -> Outcome | Awaitable[Outcome]:
         """See `IBackend`."""
+        if request.method == "resources/read":
+            return self.reads.dispatch(request)
         return self.calls.dispatch(request)
 
     # its life
 
-    def start(self) -> None:
-        """Find out what it offers; it need not be there yet."""
+    def start(self) -> Deferred[None] | None:
+        """Find out what it offers; it need not be there yet.
+
+        Returns:
+            For a provider of ours, a Deferred that fires once that has been tried: it belongs to the daemon, which is
+            not ready without it. Nobody waits for anybody else's.
+        """
         self.listing.start()
         if self.plan.eager:
             for _ in range(self.plan.pool.size):
                 self.leases.warm(Whose())
+        return self.listing.fresh() if self.plan.own and not self.listing.known else None
 
     def stop(self) -> Deferred[None]:
         """End its sessions; fires when they have ended."""
@@ -164,8 +196,7 @@ class Upstream:
     async def _stop(self) -> None:
         await self.leases.close()
         self._wheel.stop()
-        for target in self._targets.values():
-            await target.close()
+        await self._access.close()
 
     def detail(self) -> Mapping[str, Any]:
         """What ``erlmcp status`` shows of it."""
@@ -176,12 +207,13 @@ class Upstream:
             "stale": self.stale or "",
             "tools": len(self._definitions.tools),
             "problems": len(self.problems),
+            "breaker": self.breaker.state,
         }
 
     @property
     def era(self) -> str | None:
         """``modern`` or ``handshake``; None while it is not known."""
-        return self._memory.get(self._target("").peer) or self.plan.era
+        return next(iter(self._memory.values()), None) or _era(self.plan.era)
 
     @property
     def naming(self) -> Naming:
@@ -212,7 +244,7 @@ class Upstream:
         return UpstreamSession(self._connection, whose, self._told, self.name)
 
     def _connection(self, whose: Whose, answering: Any, notified: Any) -> Connection:
-        target = self._target(whose.principal if not self.plan.shared else "")
+        target = self._access.target(whose.who)
         opening = Opening(
             target.make_wire,
             self.identity(decode(whose.capabilities)),
@@ -226,11 +258,6 @@ class Upstream:
         )
         return Connection(target.peer, opening, answering, self._reactor, self.plan.backoff, notified)
 
-    def _target(self, context: str) -> Target:
-        if context not in self._targets:
-            self._targets[context] = self._target_for(context)
-        return self._targets[context]
-
     # what it offers
 
     def _control(self) -> Deferred[Any]:
@@ -241,9 +268,16 @@ class Upstream:
             except Exhausted as error:
                 return fail(Disconnected(self.name, WireError(str(error), unsent=True)))
         connection: Connection = self._pinned.member.connection
-        return connection.connected().addCallback(self._listen, connection)
+        return connection.connected().addCallbacks(
+            self._listen, self._not_connected, callbackArgs=(connection,)
+        )
+
+    def _not_connected(self, failure: Any) -> Any:
+        self.breaker.connect_failed(self._reactor.seconds())
+        return failure
 
     def _listen(self, edge: Any, connection: Connection) -> Any:
+        self.breaker.connected(self._reactor.seconds())
         if self._subscription is None:
             kinds = [
                 kind for kind in ("tools", "prompts", "resources") if edge.server.offers(kind, "listChanged")
@@ -257,10 +291,13 @@ class Upstream:
         log.info("{name}: it does not tell of changes: {error}", name=self.name, error=failure.value)
 
     def _told(self, method: str, params: Raw) -> None:
-        del method, params
+        change = change_of(method, params)
+        if change is not None:
+            self.sharing.changed(method, change.uri)
+            self.listing.heard(change)
 
     def _listed(self, lists: Lists, differing: frozenset[str]) -> None:
-        self._definitions, self.problems = definitions(lists, self.plan.naming)
+        self._definitions, self.problems = definitions(lists, self.plan.naming, self.plan.accepted)
         for problem in self.problems:
             log.warn("{name}: {problem}", name=self.name, problem=problem)  # noqa: G010 - Twisted's name
         self._tell(differing or frozenset(LISTS))
@@ -272,3 +309,12 @@ class Upstream:
         for kind in sorted({_CHANGED[one] for one in kinds}):
             for watcher in tuple(self._watchers):
                 watcher(Change(kind))
+
+    def _breaker_changed(self, state: BreakerState, why: str) -> None:
+        log.warn("{name}: its breaker is {state}: {why}", name=self.name, state=state, why=why)  # noqa: G010
+
+
+def _era(wanted: str | None) -> str | None:
+    if wanted in {None, "modern", "handshake"}:
+        return wanted
+    return "modern" if wanted == MODERN else "handshake"

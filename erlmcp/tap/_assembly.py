@@ -1,5 +1,6 @@
 """The parts, put together: settings in, a server and its listeners out. Nothing is opened here."""
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -8,8 +9,9 @@ import msgspec
 
 from erlmcp import __version__, config
 from erlmcp.catalog import Catalog, NameCollision, ValidateGate, check_answer
-from erlmcp.config import ConfigurationError, Problem, ProviderSettings, Settings
+from erlmcp.config import ConfigurationError, Problem, ProviderSettings, Settings, UpstreamSettings
 from erlmcp.engine import FILE_NAME, Bounds, EmbeddedEngine, EngineFileError, inspect
+from erlmcp.gateway import Upstream
 from erlmcp.governor import (
     AdmitGate,
     AuthenticateGate,
@@ -24,6 +26,7 @@ from erlmcp.server import Gates, Server, Views
 from erlmcp.tap._frontends import Frontend, FrontendMaker, message_limits
 from erlmcp.tap._observation import make_tracing, observed
 from erlmcp.tap._standing import Standing
+from erlmcp.tap._upstreams import isolated, upstreams_for
 from erlmcp.tap._views import ViewMaker
 from erlmcp.telemetry import Counters
 
@@ -52,12 +55,15 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     tracing: Any = None
 
 
-def backends_for(settings: Settings, plugins: Mapping[str, Any]) -> list[Any]:
+def backends_for(
+    settings: Settings, plugins: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> list[Any]:
     """Make the backends that the configuration names.
 
     Args:
         settings: the configuration.
         plugins: the provider plugins by name.
+        environ: the environment, for systemd's directories; None for that of the process.
 
     Raises:
         ConfigurationError: with a problem for each that cannot be made, or has another's name.
@@ -67,7 +73,7 @@ def backends_for(settings: Settings, plugins: Mapping[str, Any]) -> list[Any]:
     names: dict[str, str] = {}
     for one in settings.providers:
         try:
-            made = config.backend(one.use, one.options, plugins)
+            made = _provider(one, settings, plugins)
         except ValueError as error:
             problems.append(settings.problem(f"{one.key}.use", str(error)))
             continue
@@ -76,9 +82,21 @@ def backends_for(settings: Settings, plugins: Mapping[str, Any]) -> list[Any]:
             problems.append(settings.problem(f"{one.key}.use", wrong, "names of providers are unique"))
         names.setdefault(made.name, one.key)
         backends.append(made)
+    upstreams = upstreams_for(settings, os.environ if environ is None else environ, problems)
+    for upstream, table in zip(upstreams, settings.upstreams, strict=False):
+        if upstream.name in names:
+            wrong = f"its name is {upstream.name!r}, like that of {names[upstream.name]}"
+            problems.append(settings.problem(f"{table.key}.name", wrong, "names of backends are unique"))
+        names.setdefault(upstream.name, table.key)
     if problems:
         raise ConfigurationError(problems)
-    return backends
+    return [*backends, *upstreams]
+
+
+def _provider(one: ProviderSettings, settings: Settings, plugins: Mapping[str, Any]) -> Any:
+    if one.isolation == "inline":
+        return config.backend(one.use, one.options, plugins)
+    return isolated(one, settings)
 
 
 def assemble(
@@ -168,15 +186,24 @@ def _catalog(
 ) -> tuple[Catalog, list[Standing]]:
     catalog = Catalog()
     found: list[Standing] = []
-    for one, backend in zip(settings.providers, backends, strict=False):
+    tables: list[ProviderSettings | UpstreamSettings] = [*settings.providers, *settings.upstreams]
+    for one, backend in zip(tables, backends, strict=False):
         try:
             if hasattr(backend, "bind"):
                 backend.bind(reactor)
-            standing = Standing(backend, partial(_build, one))
+            # An upstream mends itself: it is reached again, its children are started again.
+            rebuild = partial(_build, one) if isinstance(one, ProviderSettings) else None
+            if isinstance(backend, Upstream):
+                rebuild = None
+            standing = Standing(backend, rebuild)
             catalog.add_backend(standing)
             found.append(standing)
-        except (NameCollision, RuntimeError) as error:
-            problems.append(settings.problem(f"{one.key}.use", str(error)))
+        except (NameCollision, RuntimeError, ValueError) as error:
+            problems.append(
+                settings.problem(
+                    f"{one.key}.use" if isinstance(one, ProviderSettings) else one.key, str(error)
+                )
+            )
     return catalog, found
 
 

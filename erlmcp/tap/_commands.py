@@ -1,7 +1,7 @@
 """What the ``erlmcp`` command has put together: a look at a whole configuration, and one client on standard streams."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,9 @@ def examine(file: Path) -> Findings:
     return Findings(_assembled(msgspec.structs.replace(settings, listen=here), transports), notes)
 
 
-def serve_stdio(file: Path | None, providers: Sequence[str]) -> None:
+def serve_stdio(
+    file: Path | None, providers: Sequence[str], options: Mapping[str, Any] | None = None
+) -> None:
     """Serve one client on the process's standard streams until they end or the process is told to.
 
     The file may be that of a daemon: its listeners, its telemetry and its engine's file are left alone.
@@ -58,17 +60,20 @@ def serve_stdio(file: Path | None, providers: Sequence[str]) -> None:
     Args:
         file: a configuration; None for none.
         providers: further providers.
+        options: the table of these providers' own.
 
     Raises:
         StartFailed: the configuration cannot be used; the message has every problem.
     """
     try:
-        settings = config.load(file, config.transports(), listen=["stdio"], providers=providers)
+        settings = config.load(
+            file, config.transports(), listen=["stdio"], providers=providers, options=options
+        )
         own = settings.listen[-1]
-        options = msgspec.structs.replace(own.options, deadline=settings.server.drain)
+        streams = msgspec.structs.replace(own.options, deadline=settings.server.drain)
         settings = msgspec.structs.replace(
             settings,
-            listen=(msgspec.structs.replace(own, options=options),),
+            listen=(msgspec.structs.replace(own, options=streams),),
             telemetry=config.TelemetrySettings(),
         )
         backends = backends_for(settings, config.providers())

@@ -1,7 +1,7 @@
 """A backend that can be replaced while it is served, and what is done about one that keeps crashing."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from twisted.application.service import Service
@@ -100,8 +100,12 @@ class Standing:
 
         return unwatch
 
-    def start(self) -> None:
-        """Be told of the end of the backend of now, if it tells."""
+    def start(self) -> Deferred[None] | None:
+        """Start the backend of now, if it has to be; be told of its end, if it tells.
+
+        Returns:
+            A Deferred that fires once it can serve; None if it can.
+        """
         backend = self._backend
         ended: Deferred[None] | None = getattr(backend, "ended", None)
         if ended is not None and self._heard is not backend:
@@ -110,11 +114,17 @@ class Standing:
                 lambda _: self._lost(backend, Crashed("it came to an end")),
                 lambda failure: self._lost(backend, failure.value),
             )
+        begun: Deferred[None] | None = backend.start() if hasattr(backend, "start") else None
+        return begun
 
-    def stop(self) -> None:
-        """Stop the backend of now."""
-        if hasattr(self._backend, "stop"):
-            self._backend.stop()
+    def stop(self) -> Deferred[None] | None:
+        """Stop the backend of now; a Deferred that fires when it has stopped, or None."""
+        stopping: Deferred[None] | None = self._backend.stop() if hasattr(self._backend, "stop") else None
+        return stopping
+
+    def detail(self) -> Mapping[str, Any]:
+        """What the backend says of itself."""
+        return self._backend.detail() if hasattr(self._backend, "detail") else {}
 
     def replace(self, reactor: Any) -> None:
         """Take a new backend in place of the one of now, which has been stopped.
@@ -225,7 +235,7 @@ class BackendService(Service):
         self._first = first
         self._timer: Any = None
 
-    def startService(self) -> None:
+    def startService(self) -> Deferred[None] | None:
         """Build it, unless it has crashed too often: then its requests are refused for a while.
 
         Raises:
@@ -236,7 +246,7 @@ class BackendService(Service):
         rest = self._breaker.left(now)
         if rest:
             self._open(rest)
-            return
+            return None
         if not self._first:
             try:
                 standing.replace(self._reactor)
@@ -248,23 +258,24 @@ class BackendService(Service):
                     raise
                 log.failure("{name} could not be built again", name=standing.name)
                 self._open(rest)
-                return
+                return None
             log.info("{name} was built again", name=standing.name)
         standing.crashed = self._crashed
-        standing.start()
+        return standing.start()
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[None] | None:
         """Stop it; requests that come before it is built again are refused."""
         Service.stopService(self)
         self._standing.crashed = None
         self._standing.refuse("it is being restarted")
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._standing.stop()
+        return self._standing.stop()
 
     def detail(self) -> dict[str, Any]:
-        """Whether it is refused."""
-        return {} if self._standing.refusing is None else {"refusing": self._standing.refusing}
+        """What it says of itself, and whether it is refused."""
+        refusing = self._standing.refusing
+        return {**self._standing.detail(), **({} if refusing is None else {"refusing": refusing})}
 
     def _open(self, rest: float) -> None:
         self._standing.refuse("it keeps crashing")
