@@ -75,6 +75,11 @@ class Connection:
         self._ending = False
         self._closed: Deferred[None] = Deferred()
 
+    @property
+    def failures(self) -> int:
+        """How many attempts in a row have failed; 0 while it is connected."""
+        return self._failures
+
     def connected(self) -> "Deferred[Edge]":
         """The edge, opened if it has to be. Fails with `ClientError`."""
         waiter: Deferred[Edge] = Deferred(self._gave_up)

@@ -21,7 +21,7 @@ from erlmcp.client import (
     mirrored_headers,
     needs_input,
 )
-from erlmcp.gateway._errors import URL_NEEDED, translate, unavailable, url_questions
+from erlmcp.gateway._errors import URL_NEEDED, is_authorization, translate, unavailable, url_questions
 from erlmcp.gateway._leases import Exhausted, Leases, Whose
 from erlmcp.gateway._names import Naming
 from erlmcp.gateway._rewriting import (
@@ -142,7 +142,8 @@ class Calls:
                 f"The upstream {upstream.name}: {error}", {"upstream": upstream.name}
             ) from error
         except ClientError as error:
-            report = Report.BAD
+            # That one principal's token is no good says nothing of the upstream.
+            report = Report.NEITHER if is_authorization(error) else Report.BAD
             raise self._translated(error, request) from error
         except CancelledError:
             # Gave up: its client, or our own deadline, which says that the upstream was too slow.
@@ -204,13 +205,13 @@ class Calls:
                     params,
                     identity=self._identity(capabilities),
                     headers=self._mirrored(request),
-                    meta=_foreign_meta(request),
+                    meta=foreign_meta(request),
                 )
             except Disconnected as error:
                 broken = session.connection.edge is None or error.session_lost
                 if error.session_lost and session.connection.edge is not None:
                     session.connection.drop(session.connection.edge)
-                why = self._why_again(error, request, tried)
+                why = None if is_authorization(error) else self._why_again(error, request, tried)
                 if why is None:
                     raise
             except ServerError as error:
@@ -351,7 +352,7 @@ def _capabilities(request: Request) -> bytes:
     return _encode(known) if known else _NO_CAPABILITIES
 
 
-def _foreign_meta(request: Request) -> dict[str, Any] | None:
+def foreign_meta(request: Request) -> dict[str, Any] | None:
     """The keys of the client's `_meta` that belong to no hop, and its trace."""
     meta = request.params.meta
     found: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from erlmcp.client import BadAnswer, ClientError, Disconnected, ServerError
+from erlmcp.client.oauth import AuthorizationError
 from erlmcp.interfaces import Request
 from erlmcp.protocol import ClientCapabilities, McpError, errors
 
@@ -61,6 +62,14 @@ def url_questions(error: ServerError) -> dict[str, dict[str, Any]]:
             params = {"mode": "url", "message": one["message"], "url": one["url"]}
             found[f"url-{number}"] = {"method": "elicitation/create", "params": params}
     return found
+
+
+def is_authorization(error: ClientError) -> bool:
+    """Whether nothing was sent for want of authorization: the tokens' fault, not the upstream's."""
+    cause = error.__cause__
+    return isinstance(cause, AuthorizationError) or isinstance(
+        getattr(cause, "__cause__", None), AuthorizationError
+    )
 
 
 def _of_server(error: ServerError, request: Request, upstream: str) -> McpError:

@@ -126,6 +126,7 @@ class Upstream:
         self._watchers: list[Watcher] = []
         self._definitions = Definitions(cache_scope="private")
         self._pinned: Seat | None = None
+        self._failures = 0
         self._subscription: Subscription | None = None
 
     def bind(self, reactor: Any) -> None:
@@ -207,7 +208,7 @@ class Upstream:
             "stale": self.stale or "",
             "tools": len(self._definitions.tools),
             "problems": len(self.problems),
-            "breaker": self.breaker.state,
+            "breaker": self.breaker.state.value,
         }
 
     @property
@@ -269,11 +270,14 @@ class Upstream:
                 return fail(Disconnected(self.name, WireError(str(error), unsent=True)))
         connection: Connection = self._pinned.member.connection
         return connection.connected().addCallbacks(
-            self._listen, self._not_connected, callbackArgs=(connection,)
+            self._listen, self._not_connected, callbackArgs=(connection,), errbackArgs=(connection,)
         )
 
-    def _not_connected(self, failure: Any) -> Any:
-        self.breaker.connect_failed(self._reactor.seconds())
+    def _not_connected(self, failure: Any, connection: Connection) -> Any:
+        if connection.failures != self._failures:
+            # One that was not tried, since the last one was just now, says nothing new.
+            self._failures = connection.failures
+            self.breaker.connect_failed(self._reactor.seconds())
         return failure
 
     def _listen(self, edge: Any, connection: Connection) -> Any:
@@ -311,7 +315,7 @@ class Upstream:
                 watcher(Change(kind))
 
     def _breaker_changed(self, state: BreakerState, why: str) -> None:
-        log.warn("{name}: its breaker is {state}: {why}", name=self.name, state=state, why=why)  # noqa: G010
+        log.warn("{name}: its breaker is {state}: {why}", name=self.name, state=state.value, why=why)  # noqa: G010
 
 
 def _era(wanted: str | None) -> str | None:
