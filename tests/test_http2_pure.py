@@ -89,7 +89,7 @@ class Familiar(SynchronousTestCase):
         visitors = Visitors()
         visitors.listen_on("127.0.0.1")
         self.rules = Rules(b"/mcp", visitors, 1000)
-        self.known: Kept[Fields, Headers] = Kept()
+        self.known: Kept[Fields, tuple[Headers, bytes]] = Kept()
 
     def ask(self, **fields: str) -> object:
         return exchange_for(tuple(head(**fields)), self.rules, WireLimits(), self.known)

@@ -81,11 +81,12 @@ def _used_later(table: Mapping[str, Any]) -> list[Path]:
     paths: list[Path] = [("server", key) for key in ("state", "keys", "middleware")]
     paths += [("telemetry", key) for key in ("endpoint", "traces", "traces_endpoint")]
     paths += [("provider", index, "use") for index in range(len(table.get("provider", ())))]
-    paths += [("server_view", index, "backends") for index in range(len(table.get("server_view", ())))]
+    for index in range(len(table.get("server_view", ()))):
+        paths += [("server_view", index, "backends"), ("server_view", index, "expose")]
     for index, one in enumerate(table.get("upstream", ())):
         paths += [("upstream", index), *(("upstream", index, key) for key in one)]
     for index in range(len(table.get("listen", ()))):
-        paths += [("listen", index), ("listen", index, "endpoint")]
+        paths += [("listen", index), ("listen", index, "endpoint"), ("listen", index, "expose")]
     return paths
 
 
