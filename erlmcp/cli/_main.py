@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_object,
         help="the options of the providers given with --provider, as a JSON object",
     )
+    stdio.add_argument("--view", metavar="NAME", help="show this [[server_view]] alone (default: everything)")
     stdio.add_argument(
         "--log-level",
         choices=("debug", "info", "warn", "error", "critical"),

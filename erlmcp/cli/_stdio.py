@@ -31,6 +31,7 @@ def serve(options: argparse.Namespace) -> int:
             None if options.config is None else Path(options.config),
             options.provider,
             options.options,
+            options.view,
         )
     except StartFailed as error:
         print(f"erlmcp stdio: {error}", file=sys.stderr)

@@ -41,6 +41,14 @@ def examine(file: Path) -> Findings:
     notes = []
     if not settings.listen:
         notes.append(f"{file} has no [[listen]], so it serves `erlmcp stdio` alone")
+    shown = {one.view for one in settings.listen}.union(
+        *(config.views_by_path(one).values() for one in settings.listen)
+    )
+    notes += [
+        f"{one.key}: no [[listen]] shows {one.name}; `erlmcp stdio --view {one.name}` does"
+        for one in settings.views
+        if one.name not in shown
+    ]
     inherited = [one for one in settings.listen if _is_inherited(one)]
     notes += [
         f"{one.key}.endpoint: {one.endpoint} cannot be checked here: systemd passes it to the daemon alone"
@@ -51,7 +59,10 @@ def examine(file: Path) -> Findings:
 
 
 def serve_stdio(
-    file: Path | None, providers: Sequence[str], options: Mapping[str, Any] | None = None
+    file: Path | None,
+    providers: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+    view: str | None = None,
 ) -> None:
     """Serve one client on the process's standard streams until they end or the process is told to.
 
@@ -61,6 +72,7 @@ def serve_stdio(
         file: a configuration; None for none.
         providers: further providers.
         options: the table of these providers' own.
+        view: the ``[[server_view]]`` that the client is shown; None for everything.
 
     Raises:
         StartFailed: the configuration cannot be used; the message has every problem.
@@ -69,11 +81,14 @@ def serve_stdio(
         settings = config.load(
             file, config.transports(), listen=["stdio"], providers=providers, options=options
         )
+        views = [one.name for one in settings.views]
+        if view is not None and view not in views:
+            raise ValueError(f"--view: no [[server_view]] is named {view!r}; {config.nearest(view, views)}")
         own = settings.listen[-1]
         streams = msgspec.structs.replace(own.options, deadline=settings.server.drain)
         settings = msgspec.structs.replace(
             settings,
-            listen=(msgspec.structs.replace(own, options=streams),),
+            listen=(msgspec.structs.replace(own, options=streams, view=view),),
             telemetry=config.TelemetrySettings(),
         )
         backends = backends_for(settings, config.providers())
