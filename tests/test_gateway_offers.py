@@ -340,8 +340,8 @@ class PinnedTests(SynchronousTestCase):
             marks,
             {
                 "files.same": None,
-                "files.other": {"erlmcp/pin": "changed"},
-                "files.added": {"erlmcp/pin": "new"},
+                "files.other": {"io.erlmcp/pin": "changed"},
+                "files.added": {"io.erlmcp/pin": "new"},
             },
         )
         self.assertEqual(len(problems), 2)

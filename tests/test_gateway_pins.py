@@ -1,16 +1,24 @@
 """Digests of tools' definitions: what changes one, the file of them, what differs from it; and ``erlmcp pin``."""
 
+import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
+from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from erlmcp.cli._main import main
+from erlmcp.cli._pin import pin_all
+from erlmcp.config import load
 from erlmcp.gateway import Accepted, Differences, accepted, compare, digests, read_pins, write_pins
 from erlmcp.gateway._pins import digest
+from tests.daemon import PATIENCE, ROOT, environment
 
 examples = settings(deadline=None, max_examples=60)
 TOOL = {
@@ -22,6 +30,7 @@ TOOL = {
     "annotations": {"readOnlyHint": True},
 }
 PIN = "sha256:" + "0" * 64
+PROVIDER = '[[provider]]\nuse = "erlmcp.examples.demo:provider"\n'
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
@@ -143,3 +152,108 @@ class FileTests(SynchronousTestCase):
         self.assertIsNone(accepted(None, "files", "hide", demanded=False))
         error = self.assertRaises(ValueError, accepted, self.file, "other", "hide", demanded=True)
         self.assertIn("has no pins of 'other': `erlmcp pin` records them", str(error))
+
+
+class CommandTests(SynchronousTestCase):
+    """``erlmcp pin`` over the demo provider, as a child process, in a process of its own."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.config = self.folder / "erlmcp.toml"
+        self.state = self.folder / "state"
+        self.write()
+
+    def write(self, extra: str = "", *, state: bool = True) -> None:
+        command = json.dumps([sys.executable, "-m", "erlmcp.cli", "stdio"])
+        said = f'[server]\nstate = "{self.state}"\n' if state else ""
+        self.config.write_text(
+            f'{said}[[upstream]]\nname = "demo"\ntransport = "stdio"\ncommand = {command}\n'
+            f"env = {{ PYTHONPATH = {json.dumps(str(ROOT))} }}\n{extra}"
+        )
+
+    def pin(self, *arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "erlmcp.cli", "pin", str(self.config), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def test_recorded_compared_accepted(self) -> None:
+        file = self.state / "pins.toml"
+        status, out, errors = self.pin()
+        self.assertEqual((status, errors), (0, ""))
+        self.assertRegex(out, rf"\Ademo: [0-9]+ tools recorded in {file}\n\Z")
+        recorded = read_pins(file)
+        self.assertIn("add", recorded["demo"])
+        status, out, errors = self.pin("--upstream", "demo")
+        self.assertEqual((status, errors), (0, ""))
+        self.assertRegex(out, r"\Ademo: [0-9]+ tools, as accepted\n\Z")
+        before = {**recorded["demo"], "add": PIN, "was": PIN}
+        del before["calculate"]
+        write_pins(file, {"demo": before, "other": {"a": PIN}})
+        status, out, errors = self.pin()
+        self.assertEqual(status, 1)
+        self.assertEqual(out, "demo: new: calculate\ndemo: changed: add\ndemo: gone: was\n")
+        self.assertIn("then say --accept", errors)
+        self.assertEqual(read_pins(file)["demo"], before)
+        status, _, errors = self.pin("--accept")
+        self.assertEqual((status, errors), (0, ""))
+        self.assertEqual(read_pins(file), {**recorded, "other": {"a": PIN}})
+
+    def test_unreachable(self) -> None:
+        """The others are recorded nevertheless; a file of its own may be named."""
+        own = self.folder / "own.toml"
+        more = '[[upstream]]\nname = "gone"\ntransport = "tcp"\nendpoint = "tcp:127.0.0.1:1"\n'
+        self.write(f'pins = "{own}"\n{more}')
+        status, _, errors = self.pin()
+        self.assertEqual(status, 3)
+        self.assertRegex(errors, r"\Agone: not reached: .*refused")
+        self.assertEqual(list(read_pins(own)), ["demo"])
+
+    def test_wrong_configuration(self) -> None:
+        errors = io.StringIO()
+        self.patch(sys, "stderr", errors)
+        for said, text, more in (
+            ("there is no upstream 'dmo'; did you mean demo?", None, ["--upstream", "dmo"]),
+            ("is no TOML", "[", []),
+            ("has no [[upstream]], so there is nothing", PROVIDER, []),
+        ):
+            if text is not None:
+                self.config.write_text(text)
+            self.assertEqual(main(["pin", str(self.config), *more]), 1)
+            self.assertIn(said, errors.getvalue())
+
+    def test_not_to_be_had(self) -> None:
+        """What an upstream cannot be asked for, and what there is no place for."""
+        errors = io.StringIO()
+        self.patch(sys, "stderr", errors)
+        for said, state, reached in (
+            ("demo: there is no state directory to keep pins in", False, ValueError("never asked")),
+            (
+                "demo: the environment has no variable X",
+                True,
+                ValueError("the environment has no variable X"),
+            ),
+            ("demo: /no/ca.pem: No such file", True, FileNotFoundError(2, "No such file", "/no/ca.pem")),
+        ):
+            self.write(state=state)
+            settings = load(self.config, {})
+
+            def reach(_: Any, reached: Exception = reached) -> Any:
+                raise reached
+
+            work = pin_all(None, settings, settings.upstreams, reach, accept=False)
+            self.assertEqual(self.successResultOf(ensureDeferred(work)), 1)
+            self.assertIn(said, errors.getvalue())
+        self.state.rmdir()
+        self.state.write_text("in the way")
+        work = pin_all(None, settings, settings.upstreams, reach, accept=False)
+        self.assertEqual(self.successResultOf(ensureDeferred(work)), 1)
+        self.assertIn(f"demo: {self.state}: File exists\n", errors.getvalue())

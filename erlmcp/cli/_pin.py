@@ -1,6 +1,7 @@
 """``erlmcp pin``: what upstreams' tools are now, against what was accepted of them."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,21 +10,23 @@ from typing import Any, Final
 from twisted.internet.defer import ensureDeferred
 
 from erlmcp.cli._forms import printable
-from erlmcp.client import Client, ClientError, Target
+from erlmcp.client import Client, ClientError
 from erlmcp.config import ConfigurationError, Settings, UpstreamSettings, nearest, state_directory
-from erlmcp.gateway import PINS_FILE, Differences, compare, digests, read_pins, write_pins
+from erlmcp.gateway import PINS_FILE, Access, Differences, compare, digests, read_pins, write_pins
+from erlmcp.interfaces import ANONYMOUS
 
 OK: Final = 0
 REFUSED: Final = 1
 """Something is not as it was accepted, or cannot be recorded."""
 UNREACHED: Final = 3
 
-MakeTarget = Callable[[Any, UpstreamSettings], Target]
+Reach = Callable[[UpstreamSettings], Access]
+"""Makes the way to an upstream; ValueError and OSError if that cannot be."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Compare, and record what is new or is to be accepted."""
-    from erlmcp.tap import upstream_target
+    from erlmcp.tap import access_to
 
     try:
         settings = _settings(Path(options.file))
@@ -44,7 +47,10 @@ def run(options: argparse.Namespace) -> int:
         reactor.stop()
 
     def begin() -> None:
-        work = pin_all(reactor, settings, upstreams, upstream_target, accept=options.accept)
+        def reach(one: UpstreamSettings) -> Access:
+            return access_to(one, settings, os.environ)(reactor)
+
+        work = pin_all(reactor, settings, upstreams, reach, accept=options.accept)
         ensureDeferred(work).addBoth(ended)
 
     reactor.callWhenRunning(begin)
@@ -67,10 +73,11 @@ def chosen(settings: Settings, name: str | None) -> Sequence[UpstreamSettings]:
 
 
 def pins_file(settings: Settings, upstream: UpstreamSettings) -> Path:
-    """Where an upstream's pins are kept.
+    """Where an upstream's pins are kept; makes the state directory if need be.
 
     Raises:
         ValueError: nowhere.
+        OSError: the state directory cannot be made.
     """
     if upstream.pins is not None:
         return Path(upstream.pins)
@@ -79,6 +86,7 @@ def pins_file(settings: Settings, upstream: UpstreamSettings) -> Path:
         raise ValueError(
             "there is no state directory to keep pins in: set [server] state, or pins of the upstream"
         )
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder / PINS_FILE
 
 
@@ -86,7 +94,7 @@ async def pin_all(
     reactor: Any,
     settings: Settings,
     upstreams: Sequence[UpstreamSettings],
-    target: MakeTarget,
+    reach: Reach,
     *,
     accept: bool,
 ) -> int:
@@ -94,12 +102,12 @@ async def pin_all(
     worst = OK
     for upstream in upstreams:
         try:
-            came = await _pin(reactor, pins_file(settings, upstream), upstream, target, accept=accept)
+            came = await _pin(reactor, pins_file(settings, upstream), upstream, reach, accept=accept)
         except ClientError as error:
             _say(upstream, f"not reached: {error}")
             came = UNREACHED
         except OSError as error:
-            _say(upstream, f"{error.filename} cannot be written: {error.strerror}")
+            _say(upstream, f"{error.filename}: {error.strerror}")
             came = REFUSED
         except ValueError as error:
             _say(upstream, str(error))
@@ -108,11 +116,9 @@ async def pin_all(
     return worst
 
 
-async def _pin(
-    reactor: Any, file: Path, upstream: UpstreamSettings, target: MakeTarget, *, accept: bool
-) -> int:
+async def _pin(reactor: Any, file: Path, upstream: UpstreamSettings, reach: Reach, *, accept: bool) -> int:
     pins = read_pins(file)
-    now = digests(await _tools(reactor, target(reactor, upstream), upstream))
+    now = digests(await _tools(reactor, reach(upstream), upstream))
     before = pins.get(upstream.name)
     differences = Differences() if before is None else compare(before, now)
     if before is not None and not differences:
@@ -129,16 +135,19 @@ async def _pin(
     return OK
 
 
-async def _tools(reactor: Any, target: Target, upstream: UpstreamSettings) -> list[dict[str, Any]]:
-    client = Client(
-        target,
-        reactor,
-        era=upstream.era,
-        timeout=upstream.list_timeout,
-        connect_timeout=upstream.connect_timeout,
-    )
-    async with client:
-        return [tool.wire for tool in await client.list_tools()]
+async def _tools(reactor: Any, access: Access, upstream: UpstreamSettings) -> list[dict[str, Any]]:
+    try:
+        client = Client(
+            access.target(ANONYMOUS),
+            reactor,
+            era=upstream.era,
+            timeout=upstream.list_timeout,
+            connect_timeout=upstream.connect_timeout,
+        )
+        async with client:
+            return [tool.wire for tool in await client.list_tools()]
+    finally:
+        await access.close()
 
 
 def _settings(file: Path) -> Settings:

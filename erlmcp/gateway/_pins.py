@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 
 PINS_FILE: Final = "pins.toml"
 """In the state directory."""
-PIN_KEY: Final = "erlmcp/pin"
+PIN_KEY: Final = "io.erlmcp/pin"
 """In the `_meta` of a tool that is flagged: ``changed`` or ``new``."""
 
 Pins = Mapping[str, Mapping[str, str]]

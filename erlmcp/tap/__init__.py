@@ -7,6 +7,7 @@ from erlmcp.tap._exit import StartFailed
 from erlmcp.tap._frontends import Frontend
 from erlmcp.tap._options import Options, require_reactor
 from erlmcp.tap._service import make_daemon, makeService
+from erlmcp.tap._upstreams import access_to
 
 __all__ = [
     "Daemon",
@@ -15,6 +16,7 @@ __all__ = [
     "Options",
     "Parts",
     "StartFailed",
+    "access_to",
     "assemble",
     "backends_for",
     "examine",

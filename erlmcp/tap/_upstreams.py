@@ -78,6 +78,23 @@ def upstreams_for(settings: Settings, environ: Mapping[str, str], problems: list
     return made
 
 
+def access_to(
+    one: UpstreamSettings, settings: Settings, environ: Mapping[str, str]
+) -> Callable[[Any], Access]:
+    """The way to one upstream, for who wants to ask it something without a daemon: a reactor in, the way out.
+
+    Args:
+        one: the upstream's table.
+        settings: the configuration.
+        environ: the environment, for systemd's directories.
+
+    Raises:
+        ValueError, OSError: its sandbox or its certificates cannot be had here; what is wrong with its credentials
+            turns up when the way is made.
+    """
+    return _access(one, _confinement(one, settings, environ), _tls(one, settings, environ))
+
+
 def isolated(one: ProviderSettings, settings: Settings) -> Upstream:
     """Make a provider that runs in child processes: an upstream over stdio that is our own.
 
