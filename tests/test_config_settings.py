@@ -18,6 +18,8 @@ from erlmcp.config import (
     ServerSettings,
     Settings,
     TelemetrySettings,
+    UpstreamSettings,
+    ViewSettings,
     load,
     nearest,
     transports,
@@ -153,7 +155,7 @@ class WrongTests(ConfigTestCase):
 
     def test_all_at_once(self) -> None:
         text = PROVIDER + "[server]\nnmae = 'x'\ndrain = 'soon'\npage_size = 0\n[limitz]\n[[listen]]\nx = 1\n"
-        tables = "engine, limits, listen, provider, server, telemetry"
+        tables = "engine, limits, listen, provider, server, server_view, telemetry, upstream"
         server = "drain, instructions, keys, middleware, name, page_size, runtime, state, title, version"
         self.assertEqual(
             self.problems(text),
@@ -162,7 +164,7 @@ class WrongTests(ConfigTestCase):
                 f"4: server.nmae: unknown key; did you mean name? (known are {server})",
                 "5: server.drain: 'soon' will not do: expected float, got str; the default is 10.0",
                 "6: server.page_size: 0 will not do: expected int >= 1; the default is 100",
-                "9: listen[1].x: unknown key; known are auth, endpoint, limits, name, transport",
+                "9: listen[1].x: unknown key; known are auth, endpoint, expose, limits, name, transport, view",
                 "8: listen[1].transport: is missing; every [[listen]] needs it",
             ],
         )
@@ -179,23 +181,43 @@ class WrongTests(ConfigTestCase):
         )
 
     def test_not_in_this_version(self) -> None:
-        text = (
-            PROVIDER
-            + "isolation = 'process'\n[server]\nworkers = 2\n[[upstream]]\n[auth]\n[[role]]\n[[limit]]\n"
-        )
+        text = PROVIDER + "[server]\nworkers = 2\n[auth]\n[[role]]\n[[limit]]\n"
         problems = self.problems(text + "[receipts]\n")
-        self.assertEqual(len(problems), 7)
-        for problem in problems[:-1]:
+        self.assertEqual(len(problems), 5)
+        for problem in problems:
             self.assertIn("not in this version", problem)
-        self.assertIn(
-            '3: provider[1].isolation: isolation = "process"; comes with a later version', problems[-1]
+
+    def test_isolation(self) -> None:
+        problems = self.problems(PROVIDER + "pool = { size = 1 }\nsandbox = 'rlimits'\n")
+        self.assertEqual(len(problems), 2)
+        for problem in problems:
+            self.assertIn('in the daemon itself; isolation = "process" runs it in child processes', problem)
+
+    def test_upstreams(self) -> None:
+        text = (
+            "[[upstream]]\nname = 'a'\ntransport = 'stdio'\nurl = 'http://x/'\nheaders = {}\n"
+            "[[upstream]]\nname = 'b'\ntransport = 'http'\ncommand = ['x']\nsandbox = 'rlimits'\n"
+            "[[upstream]]\nname = 'c'\ntransport = 'pigeon'\n"
+            "[[upstream]]\nname = 'd'\ntransport = 'tcp'\nendpoint = 'tcp:x:1'\ntoken = 'secret'\npool = { sice = 1 }\n"
         )
+        said = "\n".join(self.problems(text))
+        for words in (
+            'upstream[1].command: is missing; transport = "stdio" needs it',
+            'upstream[1].url: does not belong to transport = "stdio"; it is http\'s',
+            "upstream[1].headers: does not belong",
+            "upstream[2].url: is missing",
+            'upstream[2].sandbox: does not belong to transport = "http"; it is stdio\'s',
+            "upstream[3].transport: 'pigeon' will not do: it must be 'stdio' or 'tcp' or 'http'",
+            "upstream[4].token: a secret is never written in the file itself",
+            "upstream[4].pool: ",
+        ):
+            self.assertIn(words, said)
 
     def test_one_of_a_few_words(self) -> None:
         problems = self.problems(
             PROVIDER + "isolation = 'proces'\n[telemetry]\nauth = 'no'\nlog_level = 'loud'\n"
         )
-        self.assertIn("'proces' will not do: it must be 'inline'", problems[2])
+        self.assertIn("'proces' will not do: it must be 'inline' or 'process'", problems[2])
         self.assertIn("'loud' will not do: it must be 'debug' or 'info' or 'warn' or", problems[1])
         self.assertIn("'no' will not do: it must be 'none'", problems[0])
 
@@ -283,7 +305,8 @@ class WrongTests(ConfigTestCase):
         self.assertEqual(
             self.problems("", daemon=True),
             [
-                f"{self.file} has no [[provider]], so there is nothing to serve; add one, or --provider",
+                f"{self.file} has no [[provider]] and no [[upstream]], so there is nothing to serve;"
+                " add one, or --provider",
                 f"{self.file} has no [[listen]], so nobody could connect; add one, or --listen",
             ],
         )
@@ -330,6 +353,7 @@ class SampleTests(SynchronousTestCase):
             Limits,
             ProviderSettings,
             ListenSettings,
+            ViewSettings,
             EngineSettings,
             TelemetrySettings,
             http,
@@ -348,13 +372,15 @@ class ReferenceTests(SynchronousTestCase):
             ServerSettings,
             Limits,
             ProviderSettings,
+            UpstreamSettings,
             ListenSettings,
+            ViewSettings,
             EngineSettings,
             TelemetrySettings,
             found["http"].options,
         ]
         for shape in shapes:
-            for name in set(shape.__struct_fields__) - {"key", "options"}:
+            for name in set(shape.__struct_fields__) - {"key", "options", "credentials", "allow", "deny"}:
                 self.assertIn(f"\n| `{name}` |", text, shape.__name__)
         for name in found["stdio"].options.__struct_fields__:
             self.assertIn(f"adds `{name}`", text)

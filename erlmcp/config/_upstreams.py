@@ -24,7 +24,7 @@ _ONLY = {"cwd": "stdio", "sandbox": "stdio", "env": "stdio", "headers": "http", 
          "http2": "http", "trust": "http", "connections": "http"}  # fmt: skip
 
 
-class PoolTable(msgspec.Struct, frozen=True, kw_only=True):
+class PoolTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``pool = {…}``: how many sessions, or child processes, there may be.
 
     Attributes:
@@ -44,7 +44,7 @@ class PoolTable(msgspec.Struct, frozen=True, kw_only=True):
     probe: Annotated[float, Meta(ge=0, le=86400)] = 30.0
 
 
-class SandboxTable(msgspec.Struct, frozen=True, kw_only=True):
+class SandboxTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``sandbox = {…}``: how a child process is confined; ``sandbox = "KIND"`` is one without limits of its own."""
 
     kind: Kind = "none"
