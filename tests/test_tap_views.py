@@ -1,11 +1,13 @@
 """Views put together: who shows what, and that what one view gives a client is nothing to another."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from erlmcp import Context, Provider, ToolError
+from erlmcp import Context, Provider, ToolError, tap
 from erlmcp.server import Views
+from erlmcp.tap import StartFailed
 from erlmcp.tap._views import globs
 from erlmcp.testing import MemoryExchange
 from tests.test_tap_assembly import AssemblyTestCase
@@ -371,3 +373,27 @@ class Globs(AssemblyTestCase):
             choose = globs(allow, deny)
             assert choose is not None
             self.assertEqual([name for name in ("a", "A", "b", "bc") if choose(name)], chosen, (allow, deny))
+
+
+class Commands(AssemblyTestCase):
+    """What the ``erlmcp`` command makes of views."""
+
+    def test_notes(self) -> None:
+        """A view that nobody is shown is no mistake, and is said."""
+        file = Path(self.mktemp())
+        views = "".join(f"[[server_view]]\nname = '{name}'\n" for name in "abc")
+        file.write_text(
+            f"{BACKENDS}{views}[[listen]]\ntransport = 'http'\nview = 'a'\nviews = {{ '/b' = 'b' }}\n"
+            "endpoint = 'tcp:0:interface=127.0.0.1'\n"
+        )
+        found = tap.examine(file)
+        self.assertEqual(found.problems, [])
+        self.assertEqual(found.notes, ["server_view[3]: no [[listen]] shows c; `erlmcp stdio --view c` does"])
+
+    def test_stdio_of_a_view_that_is_not_there(self) -> None:
+        file = Path(self.mktemp())
+        file.write_text(f"{BACKENDS}[[server_view]]\nname = 'team-a'\n")
+        error = self.assertRaises(StartFailed, tap.serve_stdio, file, [], view="teem-a")
+        self.assertEqual(
+            str(error), "--view: no [[server_view]] is named 'teem-a'; did you mean team-a? (known is team-a)"
+        )
