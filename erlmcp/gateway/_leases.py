@@ -90,9 +90,21 @@ class Seat:
         alone: whether one call has it for itself.
         served: how many calls it has served.
         pins: what else needs it to stay, such as a subscription.
+        on_retired: called when it is to be ended, for who has pinned it to let go of it; None for nobody.
     """
 
-    __slots__ = ("alone", "calls", "idle_since", "member", "pins", "probing", "retiring", "served", "whose")
+    __slots__ = (
+        "alone",
+        "calls",
+        "idle_since",
+        "member",
+        "on_retired",
+        "pins",
+        "probing",
+        "retiring",
+        "served",
+        "whose",
+    )
 
     def __init__(self, member: Any, whose: Whose, now: float) -> None:
         self.member = member
@@ -104,6 +116,7 @@ class Seat:
         self.idle_since = now
         self.retiring = False
         self.probing = False
+        self.on_retired: Callable[[], None] | None = None
 
     @property
     def idle(self) -> bool:
@@ -232,8 +245,8 @@ class Leases:
             Exhausted: there may be no more.
         """
         whose = self._plain(whose)
-        seats = self._seats.get(whose)
-        seat = seats[0] if seats else self._room_for(whose)
+        lasting = (seat for seat in self._seats.get(whose, ()) if not seat.retiring)
+        seat = next(lasting, None) or self._room_for(whose)
         if seat is None:
             raise Exhausted(f"all {self.most} sessions are in use")
         seat.pins += 1
@@ -243,6 +256,9 @@ class Leases:
         """It need not stay any more."""
         seat.pins -= 1
         seat.idle_since = self._clock.seconds()
+        if seat.retiring and seat.idle:
+            self._end(seat)
+            self._serve()
         self._watch()
 
     def forget_session(self, session: str) -> None:
@@ -335,6 +351,9 @@ class Leases:
         seat.retiring = True
         if seat.idle:
             self._end(seat)
+        on_retired, seat.on_retired = seat.on_retired, None
+        if on_retired is not None:
+            on_retired()
 
     def _end(self, seat: Seat) -> None:
         seats = self._seats.get(seat.whose)
