@@ -16,8 +16,10 @@ from erlmcp.interfaces import (
     Complete,
     Definitions,
     IBackend,
+    IClaims,
     IGate,
     NeedsInput,
+    ResourceDefinition,
     ToolDefinition,
 )
 from erlmcp.protocol import McpError
@@ -54,6 +56,36 @@ class Upstream:
 
     def dispatch(self, made: Any) -> Any:
         raise AssertionError
+
+
+@implementer(IClaims)
+class Claiming(Upstream):
+    """One whose resources begin with its name, listed or not."""
+
+    def claim(self, uri: str) -> ResourceDefinition | None:
+        if not uri.startswith(f"{self.name}+"):
+            return None
+        return ResourceDefinition(uri=uri, wire=msgspec.Raw(b"{}"))
+
+
+class ClaimTests(SynchronousTestCase):
+    """Resources that results link to and no list has."""
+
+    def test_claimed(self) -> None:
+        listed = ResourceDefinition(uri="a+x:listed", wire=msgspec.Raw(b"{}"))
+        one = Claiming("a", Definitions(resources={"a+x:listed": listed}))
+        other = Claiming("b", Definitions())
+        verifyObject(IClaims, one)
+        catalog = Catalog([Upstream("plain", Definitions()), one, other])
+        self.assertEqual(catalog.find("resources/read", "a+x:listed"), (one, listed))
+        found = catalog.find("resources/read", "b+x:unlisted")
+        assert found is not None
+        self.assertEqual((found[0], found[1].uri), (other, "b+x:unlisted"))
+        self.assertEqual(catalog.find_reference("ref/resource", "b+x:unlisted"), found)
+        self.assertIsNone(catalog.find("resources/read", "x:unlisted"))
+        self.assertIsNone(catalog.find("tools/call", "a+x"))
+        self.assertIsNone(catalog.find_reference("ref/prompt", "a+x"))
+        self.assertNotIn("a+x", [bytes(entry) for entry in catalog.page("resources", None, 10)[0]])
 
 
 class CatalogTests(SynchronousTestCase):

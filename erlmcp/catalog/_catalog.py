@@ -105,7 +105,17 @@ class Catalog:
             for match, target in merged.templates:
                 if match(name) is not None:
                     return target
+            return self._claimed(name)
         return found
+
+    def _claimed(self, uri: str) -> Found | None:
+        """Whose resource it is that nobody lists; see `IClaims`."""
+        for backend in self._backends:
+            claim: Callable[[str], Any] | None = getattr(backend, "claim", None)
+            definition = None if claim is None else claim(uri)
+            if definition is not None:
+                return backend, definition
+        return None
 
     def find_reference(self, kind: str, name: str) -> Found | None:
         """Who completes arguments of a prompt (``ref/prompt``), or of a template or resource (``ref/resource``)."""

@@ -103,6 +103,16 @@ class IFollows(Interface):
         """Somebody wants to hear of this resource's updates: announce them. Each call has an `end` of its own."""
 
 
+class IClaims(Interface):
+    """What a backend has beside `IBackend` if resources may be its own that it lists nowhere."""
+
+    def claim(uri: str) -> ResourceDefinition | None:
+        """The resource, if its URI shows that it is this backend's.
+
+        Results may link to what no list has (revision 2026-07-28, server/tools, "Resource Links").
+        """
+
+
 class IProvider(IPlugin):
     """A plugin that offers tools, resources and prompts."""
 
