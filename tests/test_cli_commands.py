@@ -174,7 +174,9 @@ class StdioFailureTests(CommandTestCase):
 
     def test_configuration(self) -> None:
         err = io.StringIO()
-        options = argparse.Namespace(config=None, provider=["no_such_module:x"], log_level="warn")
+        options = argparse.Namespace(
+            config=None, provider=["no_such_module:x"], options=None, view=None, log_level="warn"
+        )
         with contextlib.redirect_stderr(err), mock.patch("erlmcp.telemetry.log_to"):
             self.assertEqual(_stdio.serve(options), 1)
         self.assertIn(
