@@ -100,7 +100,7 @@ async def fetch(edge: Edge, kind: str, clock: IReactorTime, deadline: float) -> 
         if left <= 0:
             raise TimedOut(peer, f"{method}: its pages take more than {deadline:g} s")
         try:
-            raw = await edge.request(method, params, timeout=left, longest=left).done
+            raw = await edge.request(method, params, timeout=left, longest=left + 1).done
         except ServerError as error:
             # Many declare resources and do not know resources/templates/list.
             if error.code == METHOD_NOT_FOUND and not params:
