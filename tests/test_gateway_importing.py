@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.cli._main import main
+from erlmcp.config import Secret, load
 from erlmcp.gateway import Naming, read_host
 from erlmcp.gateway._importing import Imported
 from tests.published_schemas import ANY_JSON
@@ -158,6 +159,26 @@ class TranslationTests(SynchronousTestCase):
         for name in names:
             Naming(name)
         self.assertEqual(len(found.notes), len(names))
+
+    def test_the_daemon_takes_it(self) -> None:
+        found = host(
+            {
+                "a": {"command": "x", "args": ["y"], "env": {"TOKEN": "z", "LEVEL": ""}, "cwd": "/srv"},
+                "b": {
+                    "url": "https://x.example/mcp",
+                    "headers": {"Authorization": "Bearer z", "X-Team": "t"},
+                },
+            }
+        )
+        file = Path(self.mktemp())
+        file.write_text(found.text)
+        first, second = load(file, {}).upstreams
+        self.assertEqual((first.command, first.cwd), (("x", "y"), "/srv"))
+        self.assertEqual(first.credentials.env, {"TOKEN": Secret(env="TOKEN"), "LEVEL": ""})
+        self.assertEqual(second.url, "https://x.example/mcp")
+        self.assertEqual(
+            second.credentials.headers, {"Authorization": Secret(env="B_AUTHORIZATION"), "X-Team": "t"}
+        )
 
     def test_other_places(self) -> None:
         for text in ('{"servers": {"a": {"command": "x"}}}', '{"mcp": {"servers": {"a": {"command": "x"}}}}'):

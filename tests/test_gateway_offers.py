@@ -230,6 +230,8 @@ class ToolTests(SynchronousTestCase):
             },
         )
         self.assertEqual(wire(found.tools["files.b"])["_meta"], {"ui": 1, "x": 1})
+        (tool,) = offered(tools=[b'{"name":"a","_meta":{"ui":1e999}}'])[0].tools.values()
+        self.assertIn(b'"_meta":{"ui":1e999}', bytes(tool.wire))
         found, _ = offered(PLAIN, tools=[{"name": "a", "_meta": meta}])
         self.assertEqual(wire(found.tools["a"])["_meta"], meta)
 

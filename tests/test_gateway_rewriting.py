@@ -149,6 +149,8 @@ class TowardsClientTests(SynchronousTestCase):
             ),
             ("tools/call", FILES, b'{"content":[{"type":"other","uri":"a:b"}]}'),
             ("prompts/get", FILES, b'{"messages":[{"content":{"type":"text","text":"\\u0075ri"}}]}'),
+            ("tools/call", FILES, b'["uri"]'),
+            ("tools/call", FILES, b'{"content":[["uri"],{"uri":"a:b"},{"type":"resource","uri":"a:b"}]}'),
             ("completion/complete", FILES, b'{"completion":{"values":["a"],"uri":"a:b"}}'),
         ):
             raw = Raw(text)

@@ -193,7 +193,9 @@ def rewrite_error_data(data: Any, naming: Naming) -> Any:
 def _may_have_uris(raw: Raw) -> bool:
     """Whether a URI may be among it. A name may be written with escapes, so these are looked into, too."""
     text = bytes(raw)
-    return b'"uri"' in text or b"\\u006" in text or b"\\u007" in text
+    if b'"uri"' in text:
+        return True
+    return b"\\" in text and b"\\u00" in text and (b"\\u006" in text or b"\\u007" in text)
 
 
 def _each(raw: Raw, cut: Callable[[Raw, Naming], Raw], naming: Naming) -> Raw:
