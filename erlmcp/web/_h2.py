@@ -1,7 +1,7 @@
 """The h2 library's connection, made fit for a client with many calls on it: what it counts and forgets differs."""
 
 import struct
-from typing import Final
+from typing import Any, Final
 
 from h2.config import H2Configuration
 from h2.connection import (
@@ -11,6 +11,8 @@ from h2.connection import (
     H2Connection,
     H2ConnectionStateMachine,
 )
+from h2.events import Event
+from h2.exceptions import FrameTooLargeError
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamInputs
 
@@ -78,6 +80,14 @@ class ClientConnection(H2Connection):
             },
         )
         self.decoder.max_header_list_size = header_bytes
+
+    def receive_data(self, data: Any) -> list[Event]:
+        """As h2's, but a frame that is too long is refused when it begins: h2 would gather all of it, up to 16 MiB."""
+        events = super().receive_data(data)
+        rest = self.incoming_buffer._data  # noqa: SLF001 - h2 has no word for what it has not understood yet
+        if len(rest) >= _HEAD.size and int.from_bytes(rest[:3], "big") > self.max_inbound_frame_size:
+            raise FrameTooLargeError("a frame is longer than was agreed")
+        return events
 
     @property
     def open_outbound_streams(self) -> int:

@@ -127,8 +127,10 @@ class Lane:
         """Send a request, if a connection takes it now."""
         ticket.attempts += 1
         for two in self._twos:
-            if two.usable and two.begin(ticket):
-                return True
+            if two.usable:
+                if two.begin(ticket):
+                    return True
+                break
         while self._idle:
             one, _ = self._idle.popitem()
             if one.usable and one.begin(ticket):

@@ -233,7 +233,8 @@ class Streams:
         headers: Any = event.headers
         name, value = headers[0]
         fault = fault_in_head(headers)
-        if fault is None and not (name == b":status" and len(value) == 3 and b"200" <= value <= b"599"):
+        final = name == b":status" and value.isdigit() and b"200" <= value <= b"599" and len(value) == 3
+        if fault is None and not final:
             fault = f"the answer has no status, or one that is none: {value[:10]!r}"
         if fault is not None:
             self.refuse(ticket, fault)

@@ -138,10 +138,13 @@ class TwoConnection:
         """Send a request; False if it cannot be, and nothing of it has left."""
         if not self.streams.begin(ticket):
             return False
+        if self.streams.feeding:
+            # It goes at the end of that.
+            return True
         if len(self.streams.tickets) == 1:
             # Who asks one thing at a time waits for it.
             self.flush()
-        elif not self.streams.feeding:
+        else:
             self._home.flush_soon(self)
         return True
 
