@@ -76,6 +76,17 @@ class Sessions(Session):
         ((_, error),) = self.inbox.failures
         self.assertTrue(error.session_lost)
         self.assertEqual(1, len(self.inbox.got))  # the greeting's answer
+        count = len(self.pool.asked)
+        self.successResultOf(self.wire.close())
+        self.assertEqual(count, len(self.pool.asked))
+
+    def test_lost_for_each_of_those_under_way(self) -> None:
+        self.greet(SESSION)
+        self.send()
+        self.send()
+        for asked in self.pool.asked[-2:]:
+            asked.answer(404)
+        self.assertEqual([True, True], [error.session_lost for _, error in self.inbox.failures])
 
     def test_not_found_without_a_session_loses_none(self) -> None:
         self.greet()
@@ -222,6 +233,14 @@ class OwnStream(Session):
         self.assertNotIn(b"last-event-id", asked.headers)
         asked.events(b"data: x\n\nevent: y\ndata: z\n\n")
         self.assertEqual([(b"x", None)], self.inbox.got)
+
+    def test_one_event_that_is_too_long_is_passed_over(self) -> None:
+        self.wire.forget()
+        self.wire = self.wired(limits=limits(message=100, backoff=Backoff(jitter=0.0)))
+        self.wire.listen()
+        self.pool.last.events(b"id: 5\ndata: x\n\ndata: " + b"y" * 100)
+        self.assertEqual(1, self.next_pause())
+        self.assertEqual(b"5", self.pool.last.headers[b"last-event-id"])
 
     def test_it_is_opened_once(self) -> None:
         count = len(self.pool.asked)

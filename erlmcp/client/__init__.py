@@ -14,6 +14,7 @@ from erlmcp.client._errors import (
     TimedOut,
     TooManyRounds,
 )
+from erlmcp.client._http_site import HttpLimits
 from erlmcp.client._opening import EraMemory
 from erlmcp.client._results import (
     AudioContent,
@@ -66,6 +67,7 @@ __all__ = [
     "Elicitation",
     "EmbeddedResource",
     "EraMemory",
+    "HttpLimits",
     "ImageContent",
     "Inbox",
     "LogMessage",

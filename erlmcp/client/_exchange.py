@@ -4,6 +4,7 @@ Here the form of an answer is read: one JSON document, a stream of events, nothi
 for the classes over it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -44,7 +45,7 @@ class Refusal:
         return WireError(f"HTTP status {self.status}{said}", status=self.status, **what)
 
 
-class Exchange:
+class Exchange(ABC):
     """A request and what is answered. A subclass says what is sent and takes what comes.
 
     One of `answer`, `finished`, `refused` and `broken` ends it; before that, a stream brings `event`. What is called
@@ -91,9 +92,9 @@ class Exchange:
 
     # What a subclass says.
 
+    @abstractmethod
     def fields(self) -> list[tuple[bytes, bytes]]:
         """The headers, authorization aside."""
-        raise NotImplementedError
 
     def content(self) -> bytes:
         """The body."""
@@ -107,28 +108,28 @@ class Exchange:
         """The id of the event after which the stream is taken up, if it is."""
         return b""
 
-    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def begun(  # noqa: B027 - for those whom it concerns
+        self, status: int, headers: list[tuple[bytes, bytes]]
+    ) -> None:
         """The head of a good answer has come."""
 
-    def answer(self, document: bytes, status: int) -> None:
-        """The answer is one JSON document. Never called where no answer is wanted."""
-        raise NotImplementedError
+    def answer(self, document: bytes, status: int) -> None:  # noqa: B027 - not where none is wanted
+        """The answer is one JSON document."""
 
-    def event(self, kind: bytes, data: bytes) -> None:
-        """An event came. Never called where no answer is wanted."""
-        raise NotImplementedError
+    def event(self, kind: bytes, data: bytes) -> None:  # noqa: B027 - not where no answer is wanted
+        """An event came."""
 
+    @abstractmethod
     def finished(self) -> None:
         """The answer is complete, and was a stream or nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refused(self, refusal: Refusal) -> None:
         """The server answers with another status than 2xx."""
-        raise NotImplementedError
 
+    @abstractmethod
     def broken(self, error: WireError) -> None:
         """There is no answer, no more of it, or none that can be read."""
-        raise NotImplementedError
 
     # What its owner does.
 

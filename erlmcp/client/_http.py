@@ -141,6 +141,11 @@ class HttpWire:
                     raise ValueError("it has other characters than visible ASCII")
                 self.session_id = value
 
+    def session_gone(self, session: bytes) -> None:
+        """The server no longer knows a session: there is nothing left to delete."""
+        if session == self.session_id:
+            self.session_id = b""
+
     def left(self, outgoing: Outgoing) -> None:
         """Nothing more comes for a message. What waited for it goes."""
         self._posts.pop(outgoing, None)

@@ -116,6 +116,7 @@ class Post(Exchange):
             wire.inbox.failed(outgoing, lost)
             return
         if refusal.status == _NOT_FOUND and self._session:
+            wire.session_gone(self._session)
             wire.inbox.failed(outgoing, refusal.error(session_lost=True))
             return
         if refusal.document is not None and outgoing.answered:
