@@ -524,7 +524,7 @@ class LossTests(TwoCase):
             self.memory.advance(1)
         self.assertEqual(self.first.ends, [])
         spoken = self.start()
-        for _ in range(2000):
+        for _ in range(500):
             self.memory.send()
             spoken.line.say(frame(8, 0, 0, struct.pack(">L", 1)) * 3)
             spoken.pump()

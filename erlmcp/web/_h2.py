@@ -89,14 +89,6 @@ class ClientConnection(H2Connection):
             raise FrameTooLargeError("a frame is longer than was agreed")
         return events
 
-    @property
-    def open_outbound_streams(self) -> int:
-        """How many streams are open. h2 walks through all of them for each that is opened."""
-        if len(self.streams) > self.live + _PURGED:
-            # What it walks for beside: those that are closed are forgotten.
-            return super().open_outbound_streams
-        return self.live
-
     def clear_outbound_data_buffer(self) -> None:
         """Keep what is not sent yet: h2 drops it at a GOAWAY, but streams that the server has taken go on."""
 
@@ -117,6 +109,9 @@ class ClientConnection(H2Connection):
             ProtocolError: the connection is past that.
         """
         self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+        if len(self.streams) > 2 * self.live + _PURGED:
+            # h2 forgets what has ended when it counts what has not.
+            _ = self.open_outbound_streams
         found = self._begin_new_stream(stream, AllowedStreamIDs.ODD)
         states = found.state_machine
         states.process_input(StreamInputs.SEND_HEADERS)

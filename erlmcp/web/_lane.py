@@ -246,7 +246,7 @@ class Lane:
             return min(count, 1)
         if not self._speaks_two:
             return count
-        if any(two.usable for two in self._twos):
+        if any(two.roomy for two in self._twos):
             return 0
         # What the server has said it takes at once is what it will take on the next connection, too.
         each = max(

@@ -126,8 +126,13 @@ class TwoConnection:
     @property
     def usable(self) -> bool:
         """Whether one more request may be sent now."""
+        return self.roomy and not self.streams.congested
+
+    @property
+    def roomy(self) -> bool:
+        """Whether it takes one more request, if perhaps not now."""
         streams = self.streams
-        return streams.open and len(streams.tickets) < streams.limit and not streams.congested
+        return streams.open and len(streams.tickets) < streams.limit
 
     @property
     def capacity(self) -> int:
