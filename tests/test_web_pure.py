@@ -160,6 +160,7 @@ class PackingTests(SynchronousTestCase):
             for at, size in resizes:
                 if at == index:
                     packer.header_table_size = size
+                    decoder.max_allowed_table_size = size
             for _ in range(3):
                 block = packer.pack(tuple(fields), ((b"dpop", b"%d" % length),), length)
                 said = [tuple(pair) for pair in decoder.decode(block, raw=True)]

@@ -231,7 +231,7 @@ class Streams:
             return
         self.unheaded.pop(event.stream_id, None)
         headers: Any = event.headers
-        name, value = headers[0]
+        name, value = headers[0] if headers else (b"", b"")
         fault = fault_in_head(headers)
         final = name == b":status" and value.isdigit() and b"200" <= value <= b"599" and len(value) == 3
         if fault is None and not final:
