@@ -57,7 +57,9 @@ class Packer(Encoder):
         table = self._table
         resized = b""
         if table.resized:
-            # The peer must be told first (RFC 7541, 4.2).
+            # The peer must be told first: the smallest size since, and the last (RFC 7541, 4.2). hpack would tell all.
+            changes = self.table_size_changes
+            self.table_size_changes = [min(changes), changes[-1]]
             resized = self.encode(())
         known = self._known.get(fields)
         if known is not None and known[0] == table.version:
