@@ -116,7 +116,7 @@ class Client:
         self._wheel = Wheel(reactor, tick=0.1)
         opening = Opening(
             target.make_wire,
-            Identity(name, version, answers.capabilities(), title),
+            Identity(name, version, _declared(answers, target), title),
             self._wheel,
             reactor,
             make_old_wire=target.make_old_wire,
@@ -429,6 +429,17 @@ class Client:
             watch = watching(None, self._on_log)
             if watch is not None:
                 watch(method, params)
+
+
+def _declared(answers: Answers, target: Target) -> dict[str, Any]:
+    """The client's capabilities: what is answered here, and what the way to the server is an extension of."""
+    declared = answers.capabilities()
+    if target.extensions:
+        declared["extensions"] = {
+            **declared.get("extensions", {}),
+            **{name: {} for name in target.extensions},
+        }
+    return declared
 
 
 async def _all(entries: AsyncIterator[K]) -> list[K]:

@@ -18,9 +18,14 @@ class Authorizes(Protocol):
 
     Attributes:
         observes: whether it wants to see the headers of each answer.
+        extensions: names of the MCP extensions that the way to a token belongs to.
     """
 
     observes: bool
+
+    @property
+    def extensions(self) -> Sequence[str]:
+        """See above."""
 
     def ready(self, method: str, url: str) -> Headers | None:
         """The headers for a request, if they are at hand; None where the coroutine has to be asked."""

@@ -20,6 +20,7 @@ from erlmcp.client.oauth._guarded import GuardedFetch
 from erlmcp.client.oauth._interaction import Interaction, Redirected
 from erlmcp.client.oauth._loopback import LoopbackInteraction
 from erlmcp.client.oauth._store import CredentialStore, FileStore, MemoryStore, StoreKey
+from erlmcp.client.oauth._urls import is_loopback
 
 __all__ = [
     "LOOPBACK",
@@ -46,4 +47,5 @@ __all__ = [
     "StoreKey",
     "Supplier",
     "WorkloadIdentity",
+    "is_loopback",
 ]
