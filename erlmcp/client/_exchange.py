@@ -56,6 +56,9 @@ class Exchange(ABC):
         verb: the HTTP method.
     """
 
+    asks = True
+    """Whether a user may be asked for authorization."""
+
     __slots__ = (
         "_challenges",
         "_head",
@@ -119,6 +122,12 @@ class Exchange(ABC):
     def event(self, kind: bytes, data: bytes) -> None:  # noqa: B027 - not where no answer is wanted
         """An event came."""
 
+    def waits(self) -> None:  # noqa: B027 - for those whom it concerns
+        """It waits for authorization, for which a user may be asked."""
+
+    def goes_on(self) -> None:  # noqa: B027 - for those whom it concerns
+        """It waits no more."""
+
     @abstractmethod
     def finished(self) -> None:
         """The answer is complete, and was a stream or nothing."""
@@ -155,6 +164,8 @@ class Exchange(ABC):
             self._send(())
             return
         headers = authorization.ready(self._verb, self._url)
+        if headers is None and not self.asks:
+            headers = ()
         if headers is None:
             self._await(authorization.headers(self._verb, self._url), self._send)
         else:
@@ -198,6 +209,7 @@ class Exchange(ABC):
         if not 200 <= status <= 299:
             self._phase = _REFUSED
             return
+        self._challenges = self._redirects = 0  # what lasts for days may need a new token many times
         if encoding not in (b"", b"identity"):
             self._fail(f"answers with content-encoding {_shown(encoding)}, which was not asked for")
             return
@@ -305,6 +317,7 @@ class Exchange(ABC):
         site = self._site
         if (
             refusal.status in _CHALLENGES
+            and self.asks
             and site.authorization is not None
             and self._challenges < site.limits.challenges
         ):
@@ -347,14 +360,17 @@ class Exchange(ABC):
             return await awaitable
 
         turn = self._turn
+        self.waits()
 
         def came(result: Any) -> None:
             if self._phase == _WAITING and self._turn == turn:
+                self.goes_on()
                 then(result, *further)
 
         def failed(failure: Failure) -> None:
             if self._phase != _WAITING or self._turn != turn:
                 return
+            self.goes_on()
             self._phase = _OVER
             cause = failure.value
             # Nothing was done: either nothing was sent, or the server refused it for want of authorization.

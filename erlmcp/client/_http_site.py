@@ -54,6 +54,7 @@ class HttpLimits:
         resumptions: how often in a row a lost stream is taken up again without getting on.
         linger: seconds that a stream may stay open after the answer that should have ended it.
         opening: seconds that the 2024-11-05 stream may take to say where messages go.
+        notice: seconds that the server may take to say that it has a message which nothing answers.
         hold: seconds, at most, that messages wait until the server has taken ``notifications/initialized``.
         farewell: seconds that the deletion of a session may take.
         backoff: the pauses before a lost stream is taken up again, where the server does not say.
@@ -66,6 +67,7 @@ class HttpLimits:
     resumptions: int = 5
     linger: float = 5.0
     opening: float = 10.0
+    notice: float = 60.0
     hold: float = 10.0
     farewell: float = 5.0
     backoff: Backoff = field(default_factory=lambda: Backoff(longest=60.0))

@@ -70,7 +70,11 @@ class LiveQuestions:
 
     def _answered(self, answer: dict[str, Any], id: int | str) -> None:  # noqa: A002 - JSON-RPC's own name
         self._over(id)
-        self._conversation.answer(id, answer)
+        try:
+            self._conversation.answer(id, answer)
+        except (TypeError, ValueError):
+            log.failure("the answer to a server's question cannot be put into JSON")
+            self._conversation.refuse(id, INTERNAL_ERROR, "the client failed to answer")
 
     def _failed(self, failure: Any, id: int | str) -> None:  # noqa: A002 - JSON-RPC's own name
         self._over(id)
