@@ -201,7 +201,7 @@ async def _call(reactor: Any, options: argparse.Namespace) -> int:
     # People think in their own time: a thread of our own, daemonic, so that nobody waits for an unread line.
     people = ThreadPool(0, 1, "terminal")
     people.threadFactory = _daemonic(people.threadFactory)
-    answers = _answers(reactor, alive, people) if sys.stdin.isatty() else Answers()
+    answers = _answers(reactor, alive, people, options.server) if sys.stdin.isatty() else Answers()
     async with (
         _target(reactor, options, alive) as server,
         Client(
@@ -237,8 +237,8 @@ async def _tool(client: Client, name: str) -> Tool:
     raise ValueError(f"the server has no tool {name!r}; it has {names}")
 
 
-def _answers(reactor: Any, alive: Alive, people: ThreadPool) -> Answers:
-    terminal = Terminal(input, lambda line: print(line, file=sys.stderr))
+def _answers(reactor: Any, alive: Alive, people: ThreadPool, server: str) -> Answers:
+    terminal = Terminal(input, lambda line: print(line, file=sys.stderr), server=server)
     people.start()
 
     def elicit(question: Elicitation) -> Deferred[Any]:
