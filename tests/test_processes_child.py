@@ -2,7 +2,6 @@
 
 import os
 import resource
-import shutil
 import signal
 import socket
 import sys
@@ -27,7 +26,7 @@ from tests.children import (
     sh,
     wait_until,
 )
-from tests.skips import need
+from tests.skips import need_bwrap
 
 
 class StartTests(ChildCase):
@@ -432,7 +431,7 @@ class ConfinementTests(ChildCase):
         self.assertEqual(output.strip(), str(hard))
 
     def bwrap(self, **options: object) -> Confinement:
-        need(shutil.which("bwrap"), "bwrap is not installed")
+        need_bwrap()
         sandbox = Confinement("bwrap", **options)  # type: ignore[arg-type]
         sandbox.check()
         return sandbox
