@@ -128,6 +128,11 @@ class ChildCase(TestCase):
         return [int(line) for line in ears.output.split(b"\n")[:count]]
 
 
+def names(folder: str) -> set[str]:
+    """What is in a folder."""
+    return {path.name for path in Path(folder).iterdir()}
+
+
 def descriptors() -> set[int]:
     """The descriptors that this process has open."""
     return {int(path.name) for path in Path("/proc/self/fd").iterdir() if path.exists()}

@@ -109,6 +109,7 @@ class Permits:
         self.challenges: list[tuple[int, dict[bytes, bytes], str, str]] = []
         self.verdicts: list[Any] = []
         self.observes = False
+        self.extensions: tuple[str, ...] = ()
         self.seen: list[dict[bytes, bytes]] = []
         self.sent: list[Any] = []
 

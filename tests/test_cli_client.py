@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any, ClassVar
 
@@ -20,6 +21,24 @@ from erlmcp.cli._forms import Terminal, printable
 from erlmcp.client import CANCEL, DECLINE, Elicitation, Progress, accept
 from tests.daemon import PATIENCE, ROOT, environment
 
+IMPATIENT = """
+import json, sys, time
+def say(**message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    method = asked.get("method")
+    if method == "initialize":
+        info = {"name": "impatient", "version": "1"}
+        say(id=asked["id"], result={"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info})
+    elif method == "tools/list":
+        say(id=asked["id"], result={"tools": [{"name": "x", "inputSchema": {"type": "object"}}]})
+    elif method == "tools/call":
+        schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+        say(id=9, method="elicitation/create", params={"message": "Well?", "requestedSchema": schema})
+        time.sleep(1)
+        say(id=asked["id"], result={"content": [{"type": "text", "text": "done anyway"}]})
+"""
 SERVER = f"{sys.executable} -m erlmcp.cli stdio"
 
 
@@ -101,8 +120,18 @@ class CallTests(SynchronousTestCase):
 
     def test_asks_in_the_terminal(self) -> None:
         said = self.converse(["call", SERVER, "deploy", "service=x"], [b"y\n", b"soon\n", b"\n"])
-        self.assertIn("The server asks: Deploy x to production in eu?", said)
+        self.assertIn(f"{SERVER} asks: Deploy x to production in eu?", said)
         self.assertIn("x is deployed in eu. Note: soon", said)
+
+    def test_ends_when_the_call_does(self) -> None:
+        """A question that nobody has answered yet holds nobody back."""
+        with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+            script.write(IMPATIENT)
+            script.flush()
+            command = f"{sys.executable} {script.name}"
+            said = self.converse(["call", command, "x", "--era", "handshake"], [])
+        self.assertIn("asks: Well?", said)
+        self.assertTrue(said.strip().endswith("done anyway"), said)
 
     def converse(self, arguments: list[str], lines: list[bytes]) -> str:
         """What is said on a terminal where each prompt is answered with the next line."""
@@ -229,6 +258,14 @@ class TerminalTests(SynchronousTestCase):
         )
         self.assertIn("    'blue' is none of the choices: say one of the numbers 1 to 2", self.said)
 
+    def test_reviewed_and_changed(self) -> None:
+        properties = {"name": {"type": "string"}, "age": {"type": "integer", "default": 1}}
+        lines = ("Ann", "", "e", "", "2", "edit", "Bob", "", "y")
+        self.assertEqual(self.form(properties, *lines, required=("name",)), accept({"name": "Bob", "age": 2}))
+        self.assertIn('    name = "Ann"', self.said)
+        self.assertIn('  name ["Ann"]: ', self.said)
+        self.assertEqual(self.form({}, "e"), CANCEL, "there is nothing to edit")
+
     def test_declined_and_cancelled(self) -> None:
         self.assertEqual(self.form({}, "n"), DECLINE)
         self.assertEqual(self.form({}, "c"), CANCEL)
@@ -245,6 +282,16 @@ class TerminalTests(SynchronousTestCase):
         self.assertEqual(self.visited, [])
         self.terminal("").answer(Elicitation("Log in", url="http://example.com/"))
         self.assertIn("It is not https: what you enter there may be read on the way.", self.said)
+        self.assertIn("It is at: example.com", self.said)
+        self.assertNotIn("Its name has letters that may look like others.", self.said)
+        for url, host in (
+            ("https://xn--pple-43d.com/", "xn--pple-43d.com"),
+            ("https://\u0430pple.com/", "\u0430pple.com"),
+            ("https://[bad/", "no host that can be told"),
+        ):
+            self.terminal("").answer(Elicitation("Log in", url=url))
+            self.assertIn(f"It is at: {host}", self.said)
+            self.assertEqual(host[:1] != "n", "Its name has letters that may look like others." in self.said)
 
     def test_nothing_moves_the_cursor(self) -> None:
         self.assertEqual(printable("a\x1b[2Jb\rc\nd\u202e"), "a\ufffd[2Jb\ufffdc\nd\ufffd")

@@ -233,6 +233,12 @@ class Refusals(Wired):
         self.assertIn("more than 10 bytes", self.error())
         self.assertTrue(self.pool.last.aborted)
 
+    def test_a_stream_without_a_type_that_is_empty(self) -> None:
+        sent = self.send()
+        self.pool.last.head(200, (b"content-length", b"0"))
+        self.pool.last.receiver.done()
+        self.assertEqual([sent], self.inbox.ends)
+
     def test_too_long_an_event(self) -> None:
         self.wire = self.wired(limits=limits(message=10))
         self.send()

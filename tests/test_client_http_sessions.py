@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 
 from erlmcp.client._backoff import Backoff
 from erlmcp.client._wire import Outgoing
-from tests.client_doubles import JSON, SSE, limits, request
+from tests.client_doubles import JSON, SSE, Permits, limits, request
 from tests.test_client_http import RESULT, Wired
 
 SESSION = (b"mcp-session-id", b"s-1")
@@ -76,6 +76,17 @@ class Sessions(Session):
         ((_, error),) = self.inbox.failures
         self.assertTrue(error.session_lost)
         self.assertEqual(1, len(self.inbox.got))  # the greeting's answer
+        count = len(self.pool.asked)
+        self.successResultOf(self.wire.close())
+        self.assertEqual(count, len(self.pool.asked))
+
+    def test_lost_for_each_of_those_under_way(self) -> None:
+        self.greet(SESSION)
+        self.send()
+        self.send()
+        for asked in self.pool.asked[-2:]:
+            asked.answer(404)
+        self.assertEqual([True, True], [error.session_lost for _, error in self.inbox.failures])
 
     def test_not_found_without_a_session_loses_none(self) -> None:
         self.greet()
@@ -171,7 +182,7 @@ class LostStreams(Session):
         self.pool.last.events(b"id: e1\nretry: 10\ndata:\n\n")
         self.pool.last.receiver.done()
         for _ in range(5):
-            self.advance(0.01)
+            self.advance(0.1)  # less than that the server is not granted
             self.pool.last.events(b": nothing\n\n")
             self.pool.last.receiver.done()
         self.assertEqual([self.sent], self.inbox.ends)
@@ -184,6 +195,16 @@ class LostStreams(Session):
         ((_, error),) = self.inbox.failures
         self.assertIn("taking it up again is answered with HTTP status 404", str(error))
         self.assertFalse(error.session_lost)  # what was asked may have been done
+
+    def test_what_was_sent_is_not_taken_for_unsent(self) -> None:
+        """That the request for the rest could not be sent says nothing of the message itself."""
+        self.pool.last.events(b"id: e1\ndata:\n\n")
+        self.pool.last.fail()
+        while not self.inbox.failures:
+            self.advance(30)
+            self.pool.last.fail("connection refused", unsent=True)
+        ((_, error),) = self.inbox.failures
+        self.assertEqual((error.unsent, error.status), (False, None))
 
     def test_given_up_meanwhile(self) -> None:
         self.pool.last.events(b"id: e1\ndata:\n\n")
@@ -222,6 +243,43 @@ class OwnStream(Session):
         self.assertNotIn(b"last-event-id", asked.headers)
         asked.events(b"data: x\n\nevent: y\ndata: z\n\n")
         self.assertEqual([(b"x", None)], self.inbox.got)
+
+    def test_one_event_that_is_too_long_is_passed_over(self) -> None:
+        self.wire.forget()
+        self.wire = self.wired(limits=limits(message=100, backoff=Backoff(jitter=0.0)))
+        self.wire.listen()
+        self.pool.last.events(b"id: 5\ndata: x\n\ndata: " + b"y" * 100)
+        self.assertEqual(1, self.next_pause())
+        self.assertEqual(b"5", self.pool.last.headers[b"last-event-id"])
+
+    def test_a_session_that_ends_while_nothing_is_asked(self) -> None:
+        self.pool.last.events(b"data: x\n\n")
+        self.pool.last.receiver.done()
+        self.next_pause()
+        self.pool.last.answer(404)
+        [error] = self.inbox.losses
+        self.assertFalse(error.session_lost or error.unsent, "what is under way may have been executed")
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.successResultOf(self.wire.close())
+        self.assertEqual(b"GET", self.pool.last.request.method, "there is nothing to be deleted")
+
+    def test_a_server_that_never_had_it_has_not_lost_the_session(self) -> None:
+        self.pool.last.answer(404)
+        self.assertEqual(([], []), (self.inbox.losses, self.clock.getDelayedCalls()))
+
+    def test_many_tokens_later(self) -> None:
+        """A stream that lasts is authorized anew whenever it has to be."""
+        self.wire.forget()
+        permits = Permits(b"t")
+        self.wire = self.wired(authorization=permits, limits=limits(challenges=1))
+        self.wire.listen()
+        for _ in range(5):
+            permits.verdicts.append(True)
+            self.pool.last.answer(401)
+            self.pool.last.events(b"id: 1\nretry: 100\ndata: x\n\n")
+            self.pool.last.receiver.done()
+            self.next_pause()
+        self.assertEqual(5, len(permits.challenges))
 
     def test_it_is_opened_once(self) -> None:
         count = len(self.pool.asked)
@@ -284,6 +342,28 @@ class OwnStream(Session):
         self.assertEqual([True], self.pool.last.paused)
 
 
+class Hanging(Session):
+    def test_what_nothing_answers_does_not_pile_up(self) -> None:
+        """A server that never says that it has a notification; a request has a limit of its own, above."""
+        self.wire.send(Outgoing(b"{}", "notifications/cancelled"))
+        notice = self.pool.last
+        sent = self.send()
+        self.clock.advance(59)
+        self.assertFalse(notice.aborted)
+        self.clock.advance(3)
+        self.assertTrue(notice.aborted)
+        self.assertFalse(self.pool.last.aborted)
+        self.assertEqual([], self.inbox.failures)
+        self.wire.abandon(sent)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_nor_on_a_body_without_end(self) -> None:
+        self.wire.send(Outgoing(b"{}", "notifications/cancelled"))
+        self.pool.last.head(202)
+        self.clock.advance(62)
+        self.assertTrue(self.pool.last.aborted)
+
+
 class Closing(Session):
     def test_the_session_is_deleted(self) -> None:
         self.greet(SESSION)
@@ -314,6 +394,17 @@ class Closing(Session):
             say()
             self.successResultOf(done)
             self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_nobody_is_asked_for_authorization(self) -> None:
+        permits = Permits(b"t")
+        self.wire = self.wired(authorization=permits)
+        self.greet(SESSION)
+        permits.token = None  # a new one would have to be got
+        done = self.wire.close()
+        self.assertNotIn(b"authorization", self.pool.last.headers)
+        self.pool.last.answer(401)
+        self.successResultOf(done)
+        self.assertEqual(([], []), (permits.waiting, permits.challenges))
 
     def test_without_a_session_there_is_nothing_to_delete(self) -> None:
         self.greet()
@@ -353,7 +444,7 @@ class Documents(Session):
         sent = self.send(request(resumable=True))
         self.pool.last.events(b"id: e1\nretry: 1\ndata:\n\n")
         self.pool.last.receiver.done()
-        self.advance(0.001)
+        self.advance(0.1)
         self.pool.last.head(200, JSON)
         self.pool.last.receiver.body(RESULT)
         self.pool.last.receiver.done()

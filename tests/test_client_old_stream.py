@@ -147,6 +147,37 @@ class OldStreams(SynchronousTestCase):
         self.pool.last.answer(202)
         self.wire.abandon(kept)
 
+    def test_what_hangs_does_not_pile_up(self) -> None:
+        self.opened()
+        asked, told = request(), Outgoing(b"{}", "notifications/x")
+        self.wire.send(told)
+        self.wire.send(asked)
+        hanging = self.pool.asked[-2:]
+        self.clock.advance(62)
+        self.assertEqual([True, False], [one.aborted for one in hanging])
+        asked.settled = True  # by the stream
+        self.clock.advance(62)
+        self.assertTrue(hanging[1].aborted)
+        self.assertEqual([], self.clock.getDelayedCalls())
+        self.wire.send(asked)
+        self.pool.last.answer(202)
+        self.clock.advance(62)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_a_user_who_is_asked_takes_his_time(self) -> None:
+        permits = Permits()
+        self.wire = OldStreamWire(site(self.pool, self.clock, authorization=permits))
+        opening = self.wire.open(self.inbox)
+        self.clock.advance(100)
+        self.assertNoResult(opening)
+        permits.waiting[0].callback([])
+        self.pool.last.events(b"event: endpoint\ndata: /messages\n\n")
+        self.successResultOf(opening)
+        self.wire.send(request())
+        permits.waiting[1].callback([])
+        self.wire.close()
+        self.assertEqual([], self.clock.getDelayedCalls())
+
     def test_closing(self) -> None:
         self.opened()
         self.wire.send(Outgoing(b"{}", "notifications/initialized"))

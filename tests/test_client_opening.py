@@ -179,15 +179,53 @@ class OpeningTests(SynchronousTestCase):
         stub.on("prompts/get", WireError("400 Bad Request", status=400), {"messages": []})
         stub.on("initialize", {"protocolVersion": old.version, "capabilities": {}, "serverInfo": {}})
         self.successResultOf(client.get("x"))
-        stub.assert_methods("server/discover", "prompts/get", "server/discover", "initialize", "prompts/get")
+        discovered = ["server/discover"] * 2  # on what stands, and on what is opened after it
+        stub.assert_methods("server/discover", "prompts/get", *discovered, "initialize", "prompts/get")
         self.assertEqual(memory, {"stub": "handshake"})
 
-    def test_only_once(self) -> None:
-        """A server that refuses all the same is not asked for ever."""
+    def test_a_refusal_of_a_server_that_is_still_modern(self) -> None:
+        """It may have acted before it refused: the call is not made again, and what stands goes on."""
+        for refusal, linked in (
+            (McpError(-32600, "no"), True),
+            (McpError(-32600, "no"), False),
+            (WireError("404 Not Found", status=404), True),
+        ):
+            stub = StubServer(linked=linked)
+            stub.on("tools/call", refusal)
+            client = self.client(stub)
+            self.failureResultOf(client.call("x"), ServerError, Disconnected)
+            stub.assert_asked("tools/call", 1)
+            self.assertEqual(len(stub.wires), 1)
+            self.successResultOf(client.ping())
+
+    def test_a_refusal_by_a_server_that_is_gone_next(self) -> None:
         stub = StubServer(linked=True)
+        client = self.client(stub)
+        self.successResultOf(client.connect())
+        stub.on("server/discover", WireError("down"))
         stub.on("prompts/get", McpError(-32600, "no"))
-        self.failureResultOf(self.client(stub).get("x"), ServerError)
-        self.assertEqual(len(stub.asked("prompts/get")), 2)
+        self.failureResultOf(client.get("x"), Disconnected)
+        stub.assert_asked("prompts/get", 1)
+
+    def test_a_wrong_memory_of_a_silent_server(self) -> None:
+        stub = StubServer()
+        stub.on("initialize", None)
+        memory = {"stub": "handshake"}
+        client = self.client(stub, memory=memory)
+        connecting = client.connect()
+        self.clock.advance(31)
+        self.failureResultOf(connecting, TimedOut)
+        self.assertEqual(memory, {}, "the next attempt asks")
+        self.clock.advance(31)
+        self.assertEqual(self.era(client), "modern")
+
+    def test_a_ping_before_the_greeting_is_answered(self) -> None:
+        stub = StubServer("2025-11-25")
+        stub.on("initialize", None)
+        self.client(stub, era="handshake").connect().addErrback(lambda _: None)
+        stub.wire.say({"jsonrpc": "2.0", "id": 7, "method": "ping"})
+        stub.wire.say({"jsonrpc": "2.0", "id": 8, "method": "roots/list"})
+        self.assertEqual(stub.responses, [{"jsonrpc": "2.0", "id": 7, "result": {}}])
 
     def test_demanded(self) -> None:
         stub = StubServer("2025-11-25")

@@ -43,6 +43,7 @@ PAGES = sorted(
 COMMANDS = {
     "twistd": "from twisted.scripts.twistd import run; run()",
     "erlmcp": "import sys; from erlmcp.cli import main; sys.exit(main())",
+    "python": "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')",
 }
 
 

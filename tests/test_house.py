@@ -1,9 +1,12 @@
 """The house rules that no linter holds: what imports what at run time, what is packaged, what is public."""
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
 from configparser import ConfigParser
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import ClassVar
 from unittest import TestCase
@@ -15,6 +18,21 @@ GROUND = ("erlmcp", "erlmcp.jsonrpc", "erlmcp.protocol")
 FORBIDDEN = ("twisted", "zope", "asyncio", "socket", "ssl")
 # What the ground floor may use; jsonschema-rs loads `socket` for itself, so these are loaded before we look.
 ALLOWED = "msgspec, jsonschema_rs, cryptography.hazmat.primitives.ciphers.aead"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _imported(module: ast.Module) -> set[str]:
+    """The top-level names of all that a module imports, wherever in it."""
+    names = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
 
 
 class GroundFloorTests(TestCase):
@@ -72,6 +90,19 @@ class PackagingTests(TestCase):
         layers = setup["importlinter:contract:floors"]["layers"].replace("|", " ").split()
         packages = {path.parent.name for path in (ROOT / "erlmcp").glob("*/__init__.py")}
         self.assertEqual(packages - {"testing"}, set(layers))
+
+    def test_what_is_imported_is_asked_for(self) -> None:
+        """What comes with something else today need not come with it tomorrow."""
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        wanted = {_normal(re.split(r"[\[<>=!~ ;]", line, maxsplit=1)[0]) for line in project["dependencies"]}
+        known = packages_distributions()
+        ours = {"erlmcp", *sys.stdlib_module_names}
+        missing = {}
+        for path in (ROOT / "erlmcp").rglob("*.py"):
+            for name in _imported(ast.parse(path.read_text())) - ours:
+                if not {_normal(one) for one in known.get(name, ())} & wanted:
+                    missing[name] = path.name
+        self.assertEqual(missing, {})
 
     def test_version(self) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())

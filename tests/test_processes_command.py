@@ -2,7 +2,6 @@
 
 import os
 import resource
-import shutil
 import signal
 import stat
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.processes import Command, Confinement, Exit, inherited_environment
-from tests.skips import need
+from tests.skips import need_bwrap
 
 
 class CommandTests(SynchronousTestCase):
@@ -178,7 +177,7 @@ class ConfinementTests(SynchronousTestCase):
         self.assertIn("--ro-bind /run/systemd/resolve /run/systemd/resolve", words)
 
     def test_bwrap_for_real(self) -> None:
-        need(shutil.which("bwrap"), "bwrap is not installed")
+        need_bwrap()
         Confinement("bwrap", writable=("/var/tmp",)).check()
         with self.assertRaisesRegex(ValueError, "names /no/such, which does not exist"):
             Confinement("bwrap", readable=("/no/such",)).check()

@@ -13,6 +13,7 @@ from h2.events import (
     StreamReset,
     WindowUpdated,
 )
+from h2.settings import Settings
 from twisted.internet.protocol import Factory, Protocol
 
 
@@ -30,7 +31,7 @@ class TwoServer(Protocol):
 
     def connectionMade(self) -> None:
         self.factory.made.append(self)
-        self.h2.local_settings.update(self.factory.settings)
+        self.h2.local_settings = Settings(client=False, initial_values=self.factory.settings)
         self.h2.initiate_connection()
         self.flush()
 
@@ -98,7 +99,8 @@ Answer = Callable[[TwoServer, int, dict[bytes, bytes], bytes], None]
 
 def echo(server: TwoServer, stream: int, headers: dict[bytes, bytes], body: bytes) -> None:
     """Say what was said, and what was asked."""
-    server.reply(stream, body or headers[b":path"], headers=[(b"content-type", b"text/plain")])
+    said = b"" if headers[b":method"] == b"HEAD" else body or headers[b":path"]
+    server.reply(stream, said, headers=[(b"content-type", b"text/plain")])
 
 
 class TwoFactory(Factory):

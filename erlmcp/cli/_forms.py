@@ -4,6 +4,7 @@ import json
 import webbrowser
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from erlmcp.client import CANCEL, DECLINE, Elicitation, accept
 
@@ -12,6 +13,7 @@ Tell = Callable[[str], None]
 
 _TRUE = frozenset({"y", "yes", "true", "1"})
 _FALSE = frozenset({"n", "no", "false", "0"})
+_EDIT = frozenset({"e", "edit"})
 _TRIES = 5
 
 
@@ -22,9 +24,18 @@ class Terminal:
         ask: shows a prompt and returns a line; raises EOFError when there is nobody any more.
         tell: shows a line.
         visit: opens a URL, once the person has agreed to it.
+        server: who asks, as the person knows it (client/elicitation: it must be clear which server that is).
     """
 
-    def __init__(self, ask: Ask, tell: Tell, visit: Callable[[str], object] = webbrowser.open) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        tell: Tell,
+        visit: Callable[[str], object] = webbrowser.open,
+        *,
+        server: str = "The server",
+    ) -> None:
+        self._server = server
         self._ask = ask
         self._tell = tell
         self._visit = visit
@@ -32,7 +43,7 @@ class Terminal:
     def answer(self, question: Elicitation) -> dict[str, Any]:
         """Ask it; what `erlmcp.client.Answers` takes for ``elicit``."""
         try:
-            self._tell(f"\nThe server asks: {printable(question.message)}")
+            self._tell(f"\n{printable(self._server)} asks: {printable(question.message)}")
             if question.url is not None:
                 return self._answer_url(question.url)
             return self._answer_form(question.schema or {})
@@ -44,6 +55,10 @@ class Terminal:
         # Client/elicitation, "URL Mode": the whole URL, consent, and nothing is fetched before.
         self._tell("It wants you to visit this address, which may see who you are:")
         self._tell(f"  {printable(url)}")
+        host = _host(url)
+        self._tell(f"It is at: {printable(host) or 'no host that can be told'}")
+        if not host.isascii() or "xn--" in host.lower():
+            self._tell("Its name has letters that may look like others.")
         if not url.lower().startswith(("https://", "http://localhost", "http://127.0.0.1", "http://[::1]")):
             self._tell("It is not https: what you enter there may be read on the way.")
         if self._choice("Open it? [y/N/c] ") != "yes":
@@ -56,17 +71,33 @@ class Terminal:
         fields = properties if isinstance(properties, dict) else {}
         required = schema.get("required") or []
         content: dict[str, Any] = {}
+        choice = "edit"
+        while choice == "edit":
+            content = self._filled(fields, required, content)
+            choice = self._choice(
+                "Send it? [Y/n/c, e to edit] " if fields else "Agree? [Y/n/c] ", default="yes"
+            )
+        return {"yes": accept(content), "no": DECLINE}.get(choice, CANCEL)
+
+    def _filled(self, fields: dict[str, Any], required: list[str], before: dict[str, Any]) -> dict[str, Any]:
+        content: dict[str, Any] = {}
         for name, field in fields.items():
-            value = self._field(name, field if isinstance(field, dict) else {}, required=name in required)
+            one = field if isinstance(field, dict) else {}
+            if name in before:
+                one = {**one, "default": before[name]}
+            value = self._field(name, one, required=name in required)
             if value is not None:
                 content[name] = value
-        choice = self._choice("Send it? [Y/n/c] " if fields else "Agree? [Y/n/c] ", default="yes")
-        return {"yes": accept(content), "no": DECLINE}.get(choice, CANCEL)
+        for name, value in content.items():
+            self._tell(f"    {printable(name)} = {printable(json.dumps(value, ensure_ascii=False))}")
+        return content
 
     def _choice(self, prompt: str, default: str = "no") -> str:
         said = self._ask(prompt).strip().lower()
         if not said:
             return default
+        if said in _EDIT and "edit" in prompt:
+            return "edit"
         return "yes" if said in _TRUE else "no" if said in _FALSE else "cancel"
 
     def _field(self, name: str, field: dict[str, Any], *, required: bool) -> Any:
@@ -89,6 +120,13 @@ class Terminal:
             except ValueError as error:
                 self._tell(f"    {error}")
         raise EOFError
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _choices(field: dict[str, Any]) -> list[tuple[str, str]]:

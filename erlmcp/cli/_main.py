@@ -112,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         "call",
         help="call a tool of a server",
         description="Call a tool of any MCP server, and print what it answers. Exits with 0; 1 if the tool failed; 2"
-        " for wrong usage; 3 if the server cannot be reached, is lost or silent; 4 if it refuses.",
+        " for wrong usage; 3 if the server cannot be reached, is lost or silent; 4 if it refuses; 5 if it wants"
+        " authorization that is not to be had.",
     )
     _add_server(call)
     call.add_argument("tool", metavar="TOOL", help="the tool's name")
@@ -207,6 +208,17 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="a header for a URL (may be repeated); the value env:VARIABLE is read from the environment",
+    )
+    parser.add_argument(
+        "--authorize",
+        action="store_true",
+        help="get a token if the server at a URL wants one: you agree in a browser; it is kept for the next time",
+    )
+    parser.add_argument(
+        "--client-id",
+        metavar="ID",
+        default="",
+        help="with --authorize: a client that the authorization server knows, where none can register itself",
     )
     parser.add_argument(
         "--timeout",

@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from erlmcp.client import (
     CallResult,
     Client,
     ClientError,
+    Disconnected,
     Elicitation,
     LogMessage,
     ServerError,
@@ -38,6 +40,10 @@ UNREACHED: Final = 3
 """The server could not be reached, was lost, was silent, or answered nonsense."""
 REFUSED: Final = 4
 """The server refused: a JSON-RPC error, such as for a tool that is not there."""
+FORBIDDEN: Final = 5
+"""The server wants authorization, and there is none, or none that will do."""
+INTERRUPTED: Final = 130
+"""Ended by a signal, as shells say it."""
 
 Work = Callable[[Any, argparse.Namespace], Awaitable[int]]
 
@@ -55,7 +61,7 @@ def call(options: argparse.Namespace) -> int:
 def _run(work: Work, options: argparse.Namespace) -> int:
     from twisted.internet import reactor
 
-    status = OK
+    status = INTERRUPTED
 
     def ended(outcome: Any) -> None:
         nonlocal status
@@ -88,17 +94,52 @@ async def _guarded(work: Work, reactor: Any, options: argparse.Namespace) -> int
         return REFUSED
     except ClientError as error:
         print(f"erlmcp: {printable(str(error))}", file=sys.stderr)
-        return UNREACHED
+        if not isinstance(error, Disconnected) or error.status not in {401, 403}:
+            return UNREACHED
+        if not options.authorize:
+            print(
+                "  --authorize gets a token; --header 'Authorization: env:TOKEN' sends one", file=sys.stderr
+            )
+        return FORBIDDEN
 
 
-def _target(reactor: Any, options: argparse.Namespace) -> Target:
+@asynccontextmanager
+async def _target(
+    reactor: Any, options: argparse.Namespace, alive: Alive | None = None
+) -> AsyncIterator[Target]:
+    """The server, and what has to be closed after it."""
     more: dict[str, Any] = {}
     if options.header:
         more["headers"] = dict(_header(one) for one in options.header)
+    if options.client_id and not options.authorize:
+        raise ValueError("--client-id goes with --authorize")
+    fetch = None
+    if options.authorize:
+        if any(name.lower() == "authorization" for name in more.get("headers", ())):
+            raise ValueError("--authorize and --header 'Authorization: …': give one of the two")
+        more["authorization"], fetch = _authorization(reactor, options, alive)
     try:
-        return target(reactor, options.server, **more)
-    except TypeError:
-        raise ValueError("--header is for servers at a URL") from None
+        try:
+            server = target(reactor, options.server, **more)
+        except TypeError:
+            raise ValueError("--header is for servers at a URL") from None
+        yield server
+    finally:
+        if fetch is not None:
+            await fetch.close()
+
+
+def _authorization(reactor: Any, options: argparse.Namespace, alive: Alive | None) -> Any:
+    # Imported where it is needed: it takes its time.
+    from erlmcp.cli._authorize import InTerminal, authorization
+
+    if not options.server.lower().startswith(("http://", "https://")):
+        raise ValueError("--authorize is for servers at a URL")
+    terminal = sys.stdin.fileno() if sys.stdin.isatty() else None
+    talk: dict[str, Any] = {} if alive is None else {"hold": alive.hold, "resume": alive.resume}
+    return authorization(
+        reactor, options.server, options.client_id, InTerminal(reactor, sys.stderr, terminal, **talk)
+    )
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -114,7 +155,10 @@ def _header(text: str) -> tuple[str, str]:
 
 
 async def _tools(reactor: Any, options: argparse.Namespace) -> int:
-    async with Client(_target(reactor, options), reactor, era=options.era, timeout=options.timeout) as client:
+    async with (
+        _target(reactor, options) as server,
+        Client(server, reactor, era=options.era, timeout=options.timeout) as client,
+    ):
         found = await client.list_tools()
         if options.json:
             print(json.dumps([tool.wire for tool in found], indent=2))
@@ -157,17 +201,19 @@ async def _call(reactor: Any, options: argparse.Namespace) -> int:
     # People think in their own time: a thread of our own, daemonic, so that nobody waits for an unread line.
     people = ThreadPool(0, 1, "terminal")
     people.threadFactory = _daemonic(people.threadFactory)
-    answers = _answers(reactor, alive, people) if sys.stdin.isatty() else Answers()
-    client = Client(
-        _target(reactor, options),
-        reactor,
-        era=options.era,
-        timeout=options.timeout,
-        longest=max(options.timeout, options.longest),
-        answers=answers,
-        on_log=_logged,
-    )
-    async with client:
+    answers = _answers(reactor, alive, people, options.server) if sys.stdin.isatty() else Answers()
+    async with (
+        _target(reactor, options, alive) as server,
+        Client(
+            server,
+            reactor,
+            era=options.era,
+            timeout=options.timeout,
+            longest=max(options.timeout, options.longest),
+            answers=answers,
+            on_log=_logged,
+        ) as client,
+    ):
         tool = await _tool(client, options.tool)
         arguments = tool_arguments(options.arguments, options.json, tool.input_schema)
         alive.start()
@@ -176,8 +222,8 @@ async def _call(reactor: Any, options: argparse.Namespace) -> int:
                 options.tool, arguments, on_progress=alive.progress, on_log=_logged, level=options.log_level
             )
         finally:
+            # The thread is left alone: it would be waited for, until somebody answers a question of the past.
             alive.stop()
-            people.stop()
     _show(result, raw=options.raw)
     return FAILED if result.is_error else OK
 
@@ -191,8 +237,8 @@ async def _tool(client: Client, name: str) -> Tool:
     raise ValueError(f"the server has no tool {name!r}; it has {names}")
 
 
-def _answers(reactor: Any, alive: Alive, people: ThreadPool) -> Answers:
-    terminal = Terminal(input, lambda line: print(line, file=sys.stderr))
+def _answers(reactor: Any, alive: Alive, people: ThreadPool, server: str) -> Answers:
+    terminal = Terminal(input, lambda line: print(line, file=sys.stderr), server=server)
     people.start()
 
     def elicit(question: Elicitation) -> Deferred[Any]:

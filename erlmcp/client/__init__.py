@@ -17,6 +17,7 @@ from erlmcp.client._errors import (
     TimedOut,
     TooManyRounds,
 )
+from erlmcp.client._http_site import HttpLimits
 from erlmcp.client._identity import Identity
 from erlmcp.client._mirrors import Mirrors, mirrored_headers
 from erlmcp.client._opening import EraMemory, Opening
@@ -76,6 +77,7 @@ __all__ = [
     "Elicitation",
     "EmbeddedResource",
     "EraMemory",
+    "HttpLimits",
     "Identity",
     "ImageContent",
     "Inbox",

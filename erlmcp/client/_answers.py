@@ -70,6 +70,8 @@ class Answers:
         roots: Sequence[dict[str, Any]] | Roots | None = None,
         defaults: bool = True,
     ) -> None:
+        if elicit is not None and not (forms or urls):
+            raise ValueError("elicit without forms and urls: it would be asked nothing; allow one of the two")
         self._elicit = elicit
         self._forms = forms
         self._urls = urls
@@ -105,6 +107,8 @@ class Answers:
             CannotAnswer: with one sentence for the server.
         """
         del via
+        if not isinstance(params, dict):
+            raise CannotAnswer(f"{method} has parameters that are no object")
         answer = await self._ask(method, params)
         problem = check_answer({"method": method, "params": params}, answer)
         if problem is not None:
@@ -115,6 +119,8 @@ class Answers:
         if method == "elicitation/create" and self._elicit is not None:
             return await self._elicited(params)
         if method == "sampling/createMessage" and self._sample is not None:
+            if not self._sampling_tools and ("tools" in params or "toolChoice" in params):
+                raise CannotAnswer("this client has not declared sampling.tools")
             result: dict[str, Any] = await _finished(self._sample, params)
             return result
         if method == "roots/list" and self._roots is not None:
@@ -124,12 +130,12 @@ class Answers:
 
     async def _elicited(self, params: dict[str, Any]) -> dict[str, Any]:
         mode = params.get("mode", "form")
-        if not {"form": self._forms, "url": self._urls}.get(mode, False):
+        if not ((mode == "form" and self._forms) or (mode == "url" and self._urls)):
             raise CannotAnswer(f"this client does not answer elicitation of mode {mode!r}")
         message = params.get("message")
         schema = params.get("requestedSchema") if mode == "form" else None
         url = params.get("url") if mode == "url" else None
-        if not isinstance(message, str) or not isinstance(schema if mode == "form" else url, dict | str):
+        if not isinstance(message, str) or not (isinstance(schema, dict) or isinstance(url, str)):
             raise CannotAnswer("an elicitation has a message, and a requestedSchema or a url")
         assert self._elicit is not None  # noqa: S101 - the caller has looked
         question = Elicitation(message, schema, url, params.get("elicitationId"))

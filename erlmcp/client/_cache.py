@@ -33,6 +33,10 @@ class Cache:
         seconds: the time.
         entries: the most results that are kept; the one longest unused goes.
         memory: the most bytes that all of them have together.
+
+    Attributes:
+        changes: how often something was said to have changed. An answer to what was asked before a change, and that
+            comes after it, may be of before it: it is not kept.
     """
 
     def __init__(self, seconds: Callable[[], float], entries: int = 1024, memory: int = 16 * 2**20) -> None:
@@ -41,6 +45,7 @@ class Cache:
         self._room = memory
         self._kept: OrderedDict[_Key, tuple[Raw, float]] = OrderedDict()
         self._used = 0
+        self.changes = 0
 
     def find(self, principal: str, peer: str, method: str, params: bytes) -> Raw | None:
         """A result that is still fresh; None if there is none."""
@@ -81,6 +86,7 @@ class Cache:
 
     def changed(self, peer: str, notification: str, uri: str | None = None) -> None:
         """Forget what a notification says has changed; with ``notifications/resources/updated``, of one `uri`."""
+        self.changes += 1
         methods = _LISTS.get(notification, ())
         needle = b"" if uri is None else msgspec.json.encode(uri)
         for key in list(self._kept):

@@ -5,8 +5,9 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 from msgspec import Raw
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from erlmcp import __version__
 from erlmcp.client._answers import Answers
@@ -15,7 +16,7 @@ from erlmcp.client._cache import Cache
 from erlmcp.client._connection import Connection
 from erlmcp.client._conversation import Attempt
 from erlmcp.client._edges import Edge, Headers
-from erlmcp.client._errors import BadAnswer
+from erlmcp.client._errors import BadAnswer, TimedOut
 from erlmcp.client._identity import Identity
 from erlmcp.client._mirrors import Mirrors
 from erlmcp.client._opening import EraMemory, Opening
@@ -40,13 +41,15 @@ from erlmcp.client._targets import Target
 from erlmcp.client._watching import watching
 from erlmcp.jsonrpc import Limits
 from erlmcp.protocol import LOG_LEVELS, METHODS
-from erlmcp.timing import Wheel
+from erlmcp.timing import Entry, Wheel
 
 log = Logger(namespace="erlmcp.client")
 
 K = TypeVar("K", bound=Kept)
 
 _MOST_PAGES: Final = 10_000
+_MOST_LISTED: Final = 256 * 2**20
+"""Bytes that all pages of a list may have together."""
 
 
 class Client:
@@ -107,6 +110,7 @@ class Client:
         answers = answers or Answers()
         self.peer = target.peer
         self._target = target
+        self._place = target.place
         self._timeout = timeout
         self._longest = longest
         self._on_log = on_log
@@ -117,7 +121,7 @@ class Client:
         self._wheel = Wheel(reactor, tick=0.1)
         opening = Opening(
             target.make_wire,
-            Identity(name, version, answers.capabilities(), title),
+            Identity(name, version, _declared(answers, target), title),
             self._wheel,
             reactor,
             make_old_wire=target.make_old_wire,
@@ -179,12 +183,14 @@ class Client:
 
     async def tools(self) -> AsyncIterator[Tool]:
         """The tools, asked for page by page as they are used up."""
+        epoch = self._mirrors.epoch
         async for page in self._pages("tools/list", "tools", Tool):
             edge = self._connection.edge
             linked = edge is not None and edge.asks_again and edge.conversation.wire.linked
             for tool in self._mirrors.learn(page, self.peer, linked=linked):
                 yield tool
-        self._mirrors.complete = True
+        # If they have changed meanwhile, some of what was learnt is forgotten already.
+        self._mirrors.complete = epoch == self._mirrors.epoch
 
     async def resources(self) -> AsyncIterator[Resource]:
         """The resources, page by page."""
@@ -206,16 +212,21 @@ class Client:
 
     async def _pages(self, method: str, member: str, shape: type[K]) -> AsyncIterator[list[K]]:
         cursor: str | None = None
-        seen: set[str] = set()
+        seen: set[int] = set()  # hashes: a cursor may be as long as a message
+        size = 0
         while True:
-            raw = await self._make(method, {} if cursor is None else {"cursor": cursor}, Wanted())
+            params = {} if cursor is None else {"cursor": cursor}
+            raw = await self._make(method, params, self._usual(None))
+            size += memoryview(raw).nbytes
             entries, cursor = self._page(method, member, raw)
             yield [self._read(method, shape, entry) for entry in entries]
             if cursor is None:
                 return
-            if cursor in seen or len(seen) >= _MOST_PAGES:
-                raise BadAnswer(self.peer, f"{method}: its pages do not end: {len(seen)} so far")
-            seen.add(cursor)
+            if hash(cursor) in seen or len(seen) >= _MOST_PAGES or size > _MOST_LISTED:
+                raise BadAnswer(
+                    self.peer, f"{method}: its pages do not end: {len(seen) + 1} so far, {size} bytes"
+                )
+            seen.add(hash(cursor))
 
     def _page(self, method: str, member: str, raw: Raw) -> tuple[list[Raw], str | None]:
         try:
@@ -261,7 +272,8 @@ class Client:
         """
         params: dict[str, Any] = {"name": name, "arguments": {} if arguments is None else arguments}
         wanted = Wanted(
-            watch=watching(on_progress, on_log),
+            # A call that is watched gets its own log messages: whoever gets all others gets them too.
+            watch=watching(on_progress, on_log or (self._on_log if on_progress else None)),
             timeout=self._timeout if timeout is None else timeout,
             longest=self._longest if longest is None else longest,
             level=level,
@@ -337,7 +349,13 @@ class Client:
         """
         flags = {"tools": tools, "prompts": prompts, "resources": resources}
         kinds = [kind for kind, wanted in flags.items() if wanted]
-        return self._connection.subscriptions.add(kinds, uris, on_change)
+
+        def changed(change: Change) -> None:
+            # Whoever asks anew now is not answered with what was kept; after a gap nobody else says that it is old.
+            self._changed(change)
+            on_change(change)
+
+        return self._connection.subscriptions.add(kinds, uris, changed)
 
     def ping(self) -> Deferred[None]:
         """Ask whether the server is there; the modern revision has ``server/discover`` for that."""
@@ -376,12 +394,13 @@ class Client:
             raw, _ = await self._requests.make(method, params, wanted)
             return raw
         key = msgspec.json.encode(params, order="sorted")
-        kept = cache.find(self._principal, self.peer, method, key)
+        kept = cache.find(self._principal, self._place, method, key)
         if kept is not None:
             return kept
+        before = cache.changes
         raw, first = await self._requests.make(method, params, wanted)
-        if first:
-            cache.keep(self._principal, self.peer, method, key, raw)
+        if first and before == cache.changes:
+            cache.keep(self._principal, self._place, method, key, raw)
         return raw
 
     def _read(self, method: str, shape: type[K], raw: Raw) -> K:
@@ -392,12 +411,10 @@ class Client:
 
     async def _mirrored(self, edge: Edge, params: dict[str, Any], anew: bool) -> Headers:
         """The ``Mcp-Param-*`` headers of a call, for which the tool's schema has to be known."""
-        if anew:
-            self._mirrors.forget()
-            if self._cache is not None:
-                self._cache.changed(self.peer, "notifications/tools/list_changed")
+        if anew and not self._learners:  # if others learn already, they do it for this call too
+            self._changed(Change("tools"))
         headers = self._mirrors.headers(params["name"], params["arguments"])
-        if headers is None and not self._mirrors.complete and edge.server.offers("tools"):
+        if anew or (headers is None and not self._mirrors.complete and edge.server.offers("tools")):
             await self._learnt()
             headers = self._mirrors.headers(params["name"], params["arguments"])
         return headers or ()
@@ -407,30 +424,52 @@ class Client:
         waiter: Deferred[None] = Deferred()
         self._learners.append(waiter)
         if len(self._learners) == 1:
-            Deferred.fromCoroutine(self._learn()).addBoth(self._has_learnt)
+            learning = Deferred.fromCoroutine(self._learn())
+            entry = self._wheel.after(self._longest, learning.cancel)
+            learning.addBoth(self._has_learnt, entry)
         return waiter
 
     async def _learn(self) -> None:
         async for _ in self.tools():
             pass
 
-    def _has_learnt(self, outcome: Any) -> None:
+    def _has_learnt(self, outcome: Any, entry: Entry) -> None:
+        entry.cancel()
+        if isinstance(outcome, Failure) and outcome.check(CancelledError):
+            outcome = Failure(
+                TimedOut(self.peer, f"tools/list: its pages do not end within {self._longest:g} s")
+            )
         learners, self._learners = self._learners, []
         for one in learners:
             one.callback(outcome)
 
     def _notified(self, method: str, params: Raw, via: Attempt | None) -> None:
-        del via
         change = change_of(method, params)
         if change is not None:
-            if change.kind == "tools":
-                self._mirrors.forget()
-            if self._cache is not None:
-                self._cache.changed(self.peer, method, change.uri)
-        elif method == "notifications/message" and self._on_log is not None:
+            self._changed(change)
+        elif method == "notifications/message" and (via is None or via.watch is None):
             watch = watching(None, self._on_log)
             if watch is not None:
                 watch(method, params)
+
+    def _changed(self, change: Change) -> None:
+        """Forget what is no longer so."""
+        if change.kind == "tools":
+            self._mirrors.forget()
+        if self._cache is not None:
+            of = "resources/updated" if change.uri is not None else f"{change.kind}/list_changed"
+            self._cache.changed(self._place, f"notifications/{of}", change.uri)
+
+
+def _declared(answers: Answers, target: Target) -> dict[str, Any]:
+    """The client's capabilities: what is answered here, and what the way to the server is an extension of."""
+    declared = answers.capabilities()
+    if target.extensions:
+        declared["extensions"] = {
+            **declared.get("extensions", {}),
+            **{name: {} for name in target.extensions},
+        }
+    return declared
 
 
 async def _all(entries: AsyncIterator[K]) -> list[K]:

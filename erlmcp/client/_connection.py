@@ -12,7 +12,7 @@ from erlmcp.client._answers import Answering
 from erlmcp.client._backoff import Backoff
 from erlmcp.client._conversation import Attempt, Conversation
 from erlmcp.client._edges import Edge
-from erlmcp.client._errors import ClientError, Disconnected
+from erlmcp.client._errors import Busy, ClientError, Disconnected
 from erlmcp.client._opening import Opening
 from erlmcp.client._questions import LiveQuestions
 from erlmcp.client._subscriptions import Subscriptions
@@ -63,13 +63,15 @@ class Connection:
         self._backoff = backoff
         self._notified = notified
         self._met: list[Conversation] = []
+        self._retired: dict[Conversation, None] = {}
         self._waiters: dict[Deferred[Edge], None] = {}
         self._under_way: Deferred[Edge] | None = None
         self._failures = 0
         self._since = 0.0
         self._short_lives = 0
         self._not_before = 0.0
-        self._last: BaseException | None = None
+        self._last = ""
+        self._puzzles = 0
         self._again: IDelayedCall | None = None
         self._questions: LiveQuestions | None = None
         self._ending = False
@@ -87,6 +89,8 @@ class Connection:
             waiter.errback(Disconnected(self.peer, WireError("the client is closed", unsent=True)))
         elif self.edge is not None:
             waiter.callback(self.edge)
+        elif len(self._waiters) >= self._opening.waiting:
+            waiter.errback(Busy(self.peer, f"{len(self._waiters)} calls wait for the connection already"))
         elif self._under_way is None and self._clock.seconds() < self._not_before:
             waiter.errback(self._too_soon())
         else:
@@ -96,10 +100,17 @@ class Connection:
         return waiter
 
     def drop(self, edge: Edge) -> None:
-        """An edge has proved to be wrong or dead: close it, and open another when one is needed."""
+        """An edge has proved to be wrong or dead: open another when one is needed.
+
+        What is under way on it comes to its own end: the server may answer it yet, or refuse it, so that it is known
+        that it was not executed.
+        """
         if self.edge is edge:
             self._gone()
-            edge.conversation.close()
+            conversation = edge.conversation
+            self._retired[conversation] = None
+            self._met = []
+            conversation.retire().addBoth(lambda _: self._retired.pop(conversation, None))
 
     def close(self) -> "Deferred[None]":
         """End it all; fires when the wire is closed."""
@@ -116,7 +127,7 @@ class Connection:
         if self._under_way is not None:
             self._under_way.cancel()
         self._gone()
-        for conversation in self._met:
+        for conversation in (*self._met, *self._retired):
             await conversation.close()
         self._met.clear()
 
@@ -130,7 +141,7 @@ class Connection:
     def _opened(self, edge: Edge, hearing: "_Hearing") -> None:
         self._under_way = None
         self._failures = 0
-        self._last = None
+        self._last = ""
         self._since = self._clock.seconds()
         self.edge = edge
         hearing.edge = edge
@@ -154,7 +165,7 @@ class Connection:
             if not failure.check(ClientError):
                 log.failure("opening a connection failed", failure)
         self._failures += 1
-        self._last = error
+        self._last = str(error)
         pause = self._backoff.delay(self._failures)
         self._not_before = self._clock.seconds() + pause
         waiters, self._waiters = self._waiters, {}
@@ -225,9 +236,22 @@ class Connection:
         self, edge: Edge | None, identifier: int | str, method: str, params: Raw, via: Attempt | None
     ) -> bool:
         """See `Audience.asked`; False if nobody can answer."""
-        if self._questions is None or edge is None or edge.asks_again:
+        if self._questions is None or edge is None or edge is not self.edge or edge.asks_again:
             return False
         self._questions.asked(identifier, method, params, via)
+        return True
+
+    def heard_nonsense(self, what: str) -> None:
+        """Report what makes no sense: the first of it, then ever less, for there is no end to some."""
+        self._puzzles += 1
+        if self._puzzles.bit_count() == 1:
+            log.warn("{what} ({count} so far)", what=what, count=self._puzzles)  # noqa: G010 - Twisted's name
+
+    def heard_early(self, id: int | str, method: str) -> bool:  # noqa: A002 - JSON-RPC's own name
+        """Whether a question was answered that came before the edge stands: a handshake server may ping at any time."""
+        if method != "ping" or not self._met or not self._met[-1].by_notice:
+            return False
+        self._met[-1].answer(id, {})
         return True
 
 
@@ -242,14 +266,16 @@ class _Hearing:
         self._connection.heard_notification(self.edge, method, params, via)
 
     def asked(self, id: int | str, method: str, params: Raw, via: Attempt | None) -> None:  # noqa: A002
+        if self.edge is None and self._connection.heard_early(id, method):
+            return
         if not self._connection.heard_question(self.edge, id, method, params, via) and self.edge is not None:
             # A modern server does not ask; on HTTP there is no way to answer it at all.
-            log.warn("{peer} asks {method}, which it may not", peer=self._connection.peer, method=method)  # noqa: G010
-            if not self.edge.conversation.wire.linked:
+            self._connection.heard_nonsense(f"{self._connection.peer} asks {method[:200]}, which it may not")
+            if not self.edge.asks_again or not self.edge.conversation.wire.linked:
                 self.edge.conversation.refuse(id, METHOD_NOT_FOUND, f"Method not found: {method[:200]}")
 
     def puzzled(self, error: ClientError) -> None:
-        log.warn("{error}", error=error)  # noqa: G010 - Twisted's name
+        self._connection.heard_nonsense(str(error))
 
     def lost(self, error: WireError) -> None:
         self._connection.heard_lost(self.edge, error)

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Raw, UnsetType
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from erlmcp.client._errors import BadAnswer, Busy, ClientError, Disconnected, ServerError, TimedOut
+from erlmcp.client._parts import read_problem, read_tied, read_withdrawn
 from erlmcp.client._wire import Outgoing, Wire, WireError
 from erlmcp.jsonrpc import (
     Codec,
@@ -24,33 +26,17 @@ from erlmcp.jsonrpc import (
     encode_request,
     encode_result,
 )
-from erlmcp.protocol.notifications import SUBSCRIPTION_ID
 from erlmcp.timing import Entry, Wheel
 
 Params = dict[str, Any] | Raw
 Watch = Callable[[str, Raw], None]
 """Gets the method and the parameters of each notification that belongs to one request."""
 
+log = Logger(namespace="erlmcp.client")
+
 _NO_PARAMS: Final = Raw(b"{}")
-
-
-class _Problem(Struct):
-    code: int
-    message: str = ""
-    data: Any = UNSET
-
-
-class _Meta(Struct):
-    subscription: int | str | UnsetType = field(name=SUBSCRIPTION_ID, default=UNSET)
-
-
-class _Tied(Struct):
-    token: int | str | UnsetType = field(name="progressToken", default=UNSET)
-    meta: _Meta | UnsetType = field(name="_meta", default=UNSET)
-
-
-_read_problem: Final = msgspec.json.Decoder(_Problem).decode
-_read_tied: Final = msgspec.json.Decoder(_Tied).decode
+_SPARE: Final = 64
+"""Those that gave up waiting may stay in the queue, as many as wait and these."""
 
 
 class Audience(Protocol):
@@ -133,7 +119,6 @@ class Conversation:
     Attributes:
         by_notice: whether a cancelled request is told to the server with ``notifications/cancelled``; where not,
             its stream is closed, which says the same (basic/patterns/cancellation).
-        asking: how many of the server's questions are open: limits of time stand still.
     """
 
     def __init__(
@@ -150,7 +135,10 @@ class Conversation:
         self.wire = wire
         self.peer = wire.peer
         self.by_notice = True
-        self.asking = 0
+        self._asking = 0
+        self._asking_since = 0.0
+        self._asked = 0.0  # seconds with a question open, until
+        self._asked_until = 0.0
         self._wheel = wheel
         self._clock = clock
         self._audience = audience
@@ -164,6 +152,23 @@ class Conversation:
         self._waiting = 0
         self._full = False
         self._over: WireError | None = None
+        self._giving = False
+        self._retired: Deferred[None] | None = None
+
+    @property
+    def asking(self) -> int:
+        """How many of the server's questions are open. Meanwhile limits of time stand still."""
+        return self._asking
+
+    @asking.setter
+    def asking(self, count: int) -> None:
+        now = self._clock.seconds()
+        if not self._asking:
+            self._asking_since = now
+        elif not count:
+            self._asked += now - self._asking_since
+            self._asked_until = now
+        self._asking = count
 
     @property
     def under_way(self) -> int:
@@ -214,9 +219,10 @@ class Conversation:
         attempt = Attempt(
             id, encode_request(id, method, params), method, headers, self._cancelled, resumable=resumable
         )
-        if self._over is not None:
+        if self._over is not None or self._retired is not None:
             attempt.release()
-            error = WireError(f"the connection is gone: {self._over}", unsent=True, tail=self._over.tail)
+            why, tail = (self._over, self._over.tail) if self._over is not None else ("it is given up", "")
+            error = WireError(f"the connection is gone: {why}", unsent=True, tail=tail)
             attempt.done.errback(Disconnected(self.peer, error))
             return attempt
         attempt.watch = watch
@@ -226,7 +232,7 @@ class Conversation:
             self.wire.send(attempt)
             return attempt
         attempt.heard = now = self._clock.seconds()
-        attempt.ends = now + longest
+        attempt.ends = now + longest - self._asked
         attempt.entry = self._wheel.after(min(timeout, longest), self._late, attempt)
         if self._counted < self._bound and not self._full:
             self._counted += 1
@@ -254,6 +260,33 @@ class Conversation:
         """Answer a request of the server with an error."""
         if self._over is None:
             self.wire.send(Outgoing(encode_error(id, code, message)))
+
+    def retire(self) -> "Deferred[None]":
+        """Take no more requests, let those under way come to their end, and then close the wire.
+
+        What has not left yet fails as unsent; so does what has no limit of time.
+
+        Returns:
+            What fires when the wire is closed.
+        """
+        if self._over is not None:
+            return self.wire.close()
+        if self._retired is None:
+            retired: Deferred[None] = Deferred()
+            self._retired = retired
+            given_up = WireError("the connection is given up", unsent=True)
+            for attempt in list(self._open.values()):
+                if attempt.queued or attempt.timeout is None:
+                    self._fail(attempt, Disconnected(self.peer, given_up))
+            self._leave()
+            return retired
+        return self._retired
+
+    def _leave(self) -> None:
+        retired = self._retired
+        if retired is not None and not self._open and self._over is None:
+            self._over = WireError("the connection is given up", unsent=True)
+            self.wire.close().addBoth(lambda _: retired.callback(None))
 
     def close(self) -> "Deferred[None]":
         """End it: what is under way fails, and the wire is closed."""
@@ -305,6 +338,9 @@ class Conversation:
 
     def _end(self, error: WireError) -> None:
         self._over = error
+        retired, self._retired = self._retired, None
+        if retired is not None:
+            retired.callback(None)
         self._queue.clear()
         unsent = WireError(str(error), unsent=True, tail=error.tail)
         for attempt in list(self._open.values()):
@@ -323,7 +359,7 @@ class Conversation:
             attempt.done.callback(message.result)
             return
         try:
-            problem = _read_problem(message.error if message.error is not UNSET else b"")
+            problem = read_problem(message.error if message.error is not UNSET else b"")
         except msgspec.DecodeError as bad:
             self._fail(attempt, BadAnswer(self.peer, f"{attempt.method}: an error that is none: {bad}"))
             return
@@ -349,9 +385,11 @@ class Conversation:
             self._audience.puzzled(error)
 
     def _notified(self, method: str, params: Raw, via: Attempt | None) -> None:
+        if method == "notifications/cancelled" and via is None:
+            self._withdrawn(params)
         if method == "notifications/progress" or via is None:
             try:
-                tied = _read_tied(params)
+                tied = read_tied(params)
             except msgspec.DecodeError as bad:
                 self._audience.puzzled(BadAnswer(self.peer, f"{method}: {bad}"))
                 return
@@ -363,18 +401,35 @@ class Conversation:
         if via is not None:
             via.heard = self._clock.seconds()
             if via.watch is not None:
-                via.watch(method, params)
+                try:
+                    via.watch(method, params)
+                except Exception:  # noqa: BLE001 - whoever listens to a call is not the wire's matter
+                    log.failure("what listens to a request failed")
         self._audience.notified(method, params, via)
+
+    def _withdrawn(self, params: Raw) -> None:
+        """The server ends a subscription (2026-07-28, basic/patterns/cancellation); nothing else is its to end."""
+        try:
+            key = read_withdrawn(params).request_id
+        except msgspec.DecodeError:
+            return  # said by whoever reads it for the sender's questions, if at all
+        attempt = self._open.get(key) if type(key) is int else None
+        if attempt is not None and attempt.timeout is None:
+            self._fail(attempt, Disconnected(self.peer, WireError("the server has ended the subscription")))
 
     def _late(self, attempt: Attempt) -> None:
         attempt.entry = None
         timeout = attempt.timeout or 0.0
         now = self._clock.seconds()
-        left = timeout if self.asking else min(attempt.heard + timeout, attempt.ends) - now
+        ends = attempt.ends + self._asked + attempt.waited
+        left = timeout
+        if not self._asking and attempt.waits_since is None:
+            heard = max(attempt.heard, self._asked_until, attempt.went_on)
+            left = min(heard + timeout, ends) - now
         if left > 0:
             attempt.entry = self._wheel.after(left, self._late, attempt)
             return
-        waited = f"{timeout:g} s" if now < attempt.ends else "the longest time that a call may take"
+        waited = f"{timeout:g} s" if now < ends else "the longest time that a call may take"
         self._withdraw(attempt, f"no answer within {waited}")
         self._fail(attempt, TimedOut(self.peer, f"{attempt.method}: no answer within {waited}"))
 
@@ -394,9 +449,13 @@ class Conversation:
     def _settle(self, attempt: Attempt) -> None:
         del self._open[attempt.id]
         attempt.release()
+        if self._retired is not None:
+            self._leave()
         if attempt.queued:
             attempt.queued = False
             self._waiting -= 1
+            if len(self._queue) > 2 * self._waiting + _SPARE:
+                self._queue = deque(one for one in self._queue if one.queued)
         elif attempt.held:
             attempt.held = False
             self._counted -= 1
@@ -404,11 +463,15 @@ class Conversation:
                 self._next()
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
-        self._settle(attempt)
-        attempt.done.errback(error)
+        if attempt.id in self._open:  # who hears of another's failure may have given this one up
+            self._settle(attempt)
+            attempt.done.errback(error)
 
     def _next(self) -> None:
         """Give places to those that wait."""
+        if self._giving:
+            return  # what fails at once gives its place back to the loop that is under way
+        self._giving = True
         while self._queue and self._counted < self._bound and not self._full:
             attempt = self._queue.popleft()
             if attempt.queued:
@@ -417,6 +480,7 @@ class Conversation:
                 self._waiting -= 1
                 self._counted += 1
                 self.wire.send(attempt)
+        self._giving = False
 
 
 def _params(message: Message[Raw]) -> Raw:

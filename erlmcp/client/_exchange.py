@@ -4,6 +4,7 @@ Here the form of an answer is read: one JSON document, a stream of events, nothi
 for the classes over it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -44,7 +45,7 @@ class Refusal:
         return WireError(f"HTTP status {self.status}{said}", status=self.status, **what)
 
 
-class Exchange:
+class Exchange(ABC):
     """A request and what is answered. A subclass says what is sent and takes what comes.
 
     One of `answer`, `finished`, `refused` and `broken` ends it; before that, a stream brings `event`. What is called
@@ -54,6 +55,9 @@ class Exchange:
         site: where it goes.
         verb: the HTTP method.
     """
+
+    asks = True
+    """Whether a user may be asked for authorization."""
 
     __slots__ = (
         "_challenges",
@@ -91,9 +95,9 @@ class Exchange:
 
     # What a subclass says.
 
+    @abstractmethod
     def fields(self) -> list[tuple[bytes, bytes]]:
         """The headers, authorization aside."""
-        raise NotImplementedError
 
     def content(self) -> bytes:
         """The body."""
@@ -107,28 +111,34 @@ class Exchange:
         """The id of the event after which the stream is taken up, if it is."""
         return b""
 
-    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def begun(  # noqa: B027 - for those whom it concerns
+        self, status: int, headers: list[tuple[bytes, bytes]]
+    ) -> None:
         """The head of a good answer has come."""
 
-    def answer(self, document: bytes, status: int) -> None:
-        """The answer is one JSON document. Never called where no answer is wanted."""
-        raise NotImplementedError
+    def answer(self, document: bytes, status: int) -> None:  # noqa: B027 - not where none is wanted
+        """The answer is one JSON document."""
 
-    def event(self, kind: bytes, data: bytes) -> None:
-        """An event came. Never called where no answer is wanted."""
-        raise NotImplementedError
+    def event(self, kind: bytes, data: bytes) -> None:  # noqa: B027 - not where no answer is wanted
+        """An event came."""
 
+    def waits(self) -> None:  # noqa: B027 - for those whom it concerns
+        """It waits for authorization, for which a user may be asked."""
+
+    def goes_on(self) -> None:  # noqa: B027 - for those whom it concerns
+        """It waits no more."""
+
+    @abstractmethod
     def finished(self) -> None:
         """The answer is complete, and was a stream or nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refused(self, refusal: Refusal) -> None:
         """The server answers with another status than 2xx."""
-        raise NotImplementedError
 
+    @abstractmethod
     def broken(self, error: WireError) -> None:
         """There is no answer, no more of it, or none that can be read."""
-        raise NotImplementedError
 
     # What its owner does.
 
@@ -154,6 +164,8 @@ class Exchange:
             self._send(())
             return
         headers = authorization.ready(self._verb, self._url)
+        if headers is None and not self.asks:
+            headers = ()
         if headers is None:
             self._await(authorization.headers(self._verb, self._url), self._send)
         else:
@@ -197,6 +209,7 @@ class Exchange:
         if not 200 <= status <= 299:
             self._phase = _REFUSED
             return
+        self._challenges = self._redirects = 0  # what lasts for days may need a new token many times
         if encoding not in (b"", b"identity"):
             self._fail(f"answers with content-encoding {_shown(encoding)}, which was not asked for")
             return
@@ -304,6 +317,7 @@ class Exchange:
         site = self._site
         if (
             refusal.status in _CHALLENGES
+            and self.asks
             and site.authorization is not None
             and self._challenges < site.limits.challenges
         ):
@@ -346,14 +360,17 @@ class Exchange:
             return await awaitable
 
         turn = self._turn
+        self.waits()
 
         def came(result: Any) -> None:
             if self._phase == _WAITING and self._turn == turn:
+                self.goes_on()
                 then(result, *further)
 
         def failed(failure: Failure) -> None:
             if self._phase != _WAITING or self._turn != turn:
                 return
+            self.goes_on()
             self._phase = _OVER
             cause = failure.value
             # Nothing was done: either nothing was sent, or the server refused it for want of authorization.

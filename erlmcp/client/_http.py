@@ -64,6 +64,8 @@ class HttpWire:
         posts[outgoing] = post = Post(self, self._site, outgoing)
         if self._paused:
             post.pause()
+        if not outgoing.answered:
+            post.hurry()
         self._order.start(outgoing, post)
 
     def abandon(self, outgoing: Outgoing) -> None:
@@ -89,14 +91,8 @@ class HttpWire:
         """End every exchange, and delete the session if there is one; takes no longer than the limit for that."""
         if self.is_closing:
             return succeed(None)
-        self.is_closing = True
         fields, named = self.session_fields, self.session_id
-        for post in [*self._posts.values()]:
-            post.stop()
-        self._posts.clear()
-        self._order.clear()
-        self.forget()
-        self.wheel.stop()
+        self._end()
         if not named:
             return succeed(None)
         return self._farewell(fields or ((_SESSION, named),))
@@ -141,10 +137,30 @@ class HttpWire:
                     raise ValueError("it has other characters than visible ASCII")
                 self.session_id = value
 
+    def session_gone(self, session: bytes) -> None:
+        """The server no longer knows a session: there is nothing left to delete."""
+        if session == self.session_id:
+            self.session_id = b""
+
+    def lose(self, error: WireError) -> None:
+        """It is of no use any more: end every exchange, and say so."""
+        if not self.is_closing:
+            self._end()
+            self.inbox.lost(error)
+
     def left(self, outgoing: Outgoing) -> None:
         """Nothing more comes for a message. What waited for it goes."""
         self._posts.pop(outgoing, None)
         self._order.left(outgoing)
+
+    def _end(self) -> None:
+        self.is_closing = True
+        for post in [*self._posts.values()]:
+            post.stop()
+        self._posts.clear()
+        self._order.clear()
+        self.forget()
+        self.wheel.stop()
 
     def _own(self) -> tuple[Listening, ...]:
         return () if self._listening is None else (self._listening,)

@@ -22,6 +22,8 @@ JSON: Final = (b"content-type", b"application/json")
 LAST_ID: Final = b"last-event-id"
 
 _NOT_FOUND: Final = 404
+_LEAST_PAUSE: Final = 0.1
+"""Seconds between two attempts, whatever the server wants."""
 _HOPELESS: Final = frozenset((400, 401, 403, 404, 405, 406, 410, 501))
 
 
@@ -68,6 +70,14 @@ class Post(Exchange):
         """After which event the stream goes on."""
         return self._last_id
 
+    def waits(self) -> None:
+        """Stop the clock of the request."""
+        self._outgoing.wait(self._site.clock.seconds())
+
+    def goes_on(self) -> None:
+        """Start it again."""
+        self._outgoing.go_on(self._site.clock.seconds())
+
     def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the session that the answer to ``initialize`` names."""
         if self._outgoing.method != "initialize" or self._last_id:
@@ -95,6 +105,10 @@ class Post(Exchange):
         if outgoing.settled and self._linger is None and not self.is_over:
             self._linger = self._wire.wheel.after(self._site.limits.linger, self._overstayed)
 
+    def hurry(self) -> None:
+        """Nothing is answered but that it has come: give that up after a while, or what hangs would pile up."""
+        self._linger = self._wire.wheel.after(self._site.limits.notice, self._overstayed)
+
     def finished(self) -> None:
         """The answer is complete, or the server lets us come back for the rest of it."""
         if self._take_up():
@@ -116,6 +130,7 @@ class Post(Exchange):
             wire.inbox.failed(outgoing, lost)
             return
         if refusal.status == _NOT_FOUND and self._session:
+            wire.session_gone(self._session)
             wire.inbox.failed(outgoing, refusal.error(session_lost=True))
             return
         if refusal.document is not None and outgoing.answered:
@@ -130,6 +145,9 @@ class Post(Exchange):
         if self._take_up():
             return
         self._leave()
+        if self._last_id:
+            # What could not be sent was the request for the rest: the message itself was, and may have been acted on.
+            error.unsent, error.status = False, None
         if not self._outgoing.settled:
             self._wire.inbox.failed(self._outgoing, error)
 
@@ -182,11 +200,12 @@ class Listening(Exchange):
     2025-11-25, basic/transports, "Listening for Messages from the Server".
     """
 
-    __slots__ = ("_attempt", "_last_id", "_pause", "_retry", "_wire")
+    __slots__ = ("_attempt", "_last_id", "_pause", "_retry", "_session", "_wire")
 
     def __init__(self, wire: "HttpWire", site: Site) -> None:
         super().__init__(site, "GET")
         self._wire = wire
+        self._session = b""  # the one that the server has once given us this stream for
         self._last_id = b""
         self._retry: int | None = None
         self._attempt = 0
@@ -196,6 +215,11 @@ class Listening(Exchange):
         """The session, and after which event the stream goes on."""
         taken_up = [(LAST_ID, self._last_id)] if self._last_id else []
         return [ACCEPT_EVENTS, *taken_up, *self._wire.session_fields]
+
+    def begun(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The server has such a stream."""
+        del status, headers
+        self._session = self._wire.session_id
 
     def last_id(self) -> bytes:
         """After which event the stream goes on."""
@@ -221,7 +245,11 @@ class Listening(Exchange):
 
     def refused(self, refusal: Refusal) -> None:
         """The server has no such stream (405), no longer knows the session, or cannot just now."""
-        if refusal.status in _HOPELESS:
+        if refusal.status == _NOT_FOUND and self._session:
+            # It had the stream before: nobody else may notice, if nothing is asked. What is under way has been heard
+            # by a server that has lost it, or has ended the session.
+            self._wire.lose(WireError("the server no longer knows the session"))
+        elif refusal.status in _HOPELESS:
             log.debug(
                 "{peer} has no stream of its own messages for us: HTTP status {status}",
                 peer=self._site.peer,
@@ -258,6 +286,7 @@ class Listening(Exchange):
 class Farewell(Exchange):
     """The deletion of a session. Whether the server grants it makes no difference."""
 
+    asks = False
     __slots__ = ("_fields", "_then")
 
     def __init__(self, site: Site, fields: Headers, then: Callable[[], None]) -> None:
@@ -290,4 +319,4 @@ class Farewell(Exchange):
 
 def _pause(retry: int | None, attempt: int, site: Site) -> float:
     """The server's word in milliseconds if there is one; else ours, longer with each attempt."""
-    return site.limits.backoff.delay(attempt) if retry is None else retry / 1000
+    return site.limits.backoff.delay(attempt) if retry is None else max(retry / 1000, _LEAST_PAUSE)

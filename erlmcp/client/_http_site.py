@@ -18,9 +18,14 @@ class Authorizes(Protocol):
 
     Attributes:
         observes: whether it wants to see the headers of each answer.
+        extensions: names of the MCP extensions that the way to a token belongs to.
     """
 
     observes: bool
+
+    @property
+    def extensions(self) -> Sequence[str]:
+        """See above."""
 
     def ready(self, method: str, url: str) -> Headers | None:
         """The headers for a request, if they are at hand; None where the coroutine has to be asked."""
@@ -49,6 +54,7 @@ class HttpLimits:
         resumptions: how often in a row a lost stream is taken up again without getting on.
         linger: seconds that a stream may stay open after the answer that should have ended it.
         opening: seconds that the 2024-11-05 stream may take to say where messages go.
+        notice: seconds that the server may take to say that it has a message which nothing answers.
         hold: seconds, at most, that messages wait until the server has taken ``notifications/initialized``.
         farewell: seconds that the deletion of a session may take.
         backoff: the pauses before a lost stream is taken up again, where the server does not say.
@@ -61,6 +67,7 @@ class HttpLimits:
     resumptions: int = 5
     linger: float = 5.0
     opening: float = 10.0
+    notice: float = 60.0
     hold: float = 10.0
     farewell: float = 5.0
     backoff: Backoff = field(default_factory=lambda: Backoff(longest=60.0))

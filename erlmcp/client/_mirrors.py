@@ -17,14 +17,21 @@ log = Logger(namespace="erlmcp.client")
 
 _MOST: Final = 20_000
 """Tools that are remembered; of what is beyond, the server may refuse calls for want of a header."""
+_SHOWN: Final = 200
 
 
 class Mirrors:
-    """What is known of one server's tools."""
+    """What is known of one server's tools.
+
+    Attributes:
+        complete: whether all of them are known, so that it is of no use to ask for one that is not.
+        epoch: changes with each `forget`: what was asked for before says nothing of afterwards.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[HeaderParameter, ...]] = {}
         self.complete = False
+        self.epoch = 0
 
     def learn(self, tools: list[Tool], peer: str, *, linked: bool) -> list[Tool]:
         """Remember the tools of one page.
@@ -32,22 +39,24 @@ class Mirrors:
         Args:
             tools: as the server lists them.
             peer: the server's name, for the log.
-            linked: whether the wire is HTTP, whose clients must drop a tool with an invalid declaration.
+            linked: whether they are called over HTTP in the modern revision, whose clients must drop a tool with an
+                invalid declaration. Elsewhere there is nothing to be learnt.
 
         Returns:
             Those that can be called.
         """
+        if not linked:
+            return tools
         good = []
         for tool in tools:
             try:
                 parameters = header_parameters(tool.input_schema)
             except InvalidSchema as error:
-                if linked:
-                    dropped = "{peer}: the tool {name!r} is left out: {error}"
-                    log.warn(dropped, peer=peer, name=tool.name, error=error)  # noqa: G010 - Twisted's name
-                    continue
-                parameters = ()
-            if len(self._known) < _MOST:
+                dropped = "{peer}: the tool {name!r} is left out: {error}"
+                what = {"peer": peer, "name": tool.name[:_SHOWN], "error": str(error)[:_SHOWN]}
+                log.warn(dropped, **what)  # noqa: G010 - Twisted's name
+                continue
+            if tool.name in self._known or len(self._known) < _MOST:
                 self._known[tool.name] = parameters
             good.append(tool)
         return good
@@ -67,6 +76,7 @@ class Mirrors:
         """The list has changed."""
         self._known.clear()
         self.complete = False
+        self.epoch += 1
 
 
 def mirrored_headers(
@@ -80,6 +90,9 @@ def mirrored_headers(
     found = []
     for parameter in parameters:
         value = _value_at(parameter.path, arguments)
+        if isinstance(value, float) and value.is_integer():
+            # JSON has one kind of number: 42.0 is an integer (JSON Schema 2020-12, 6.1.1).
+            value = int(value)
         if isinstance(value, str | int):
             found.append((parameter.header, encode_header_value(value)))
     return tuple(found)

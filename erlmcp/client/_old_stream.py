@@ -64,6 +64,7 @@ class OldStreamWire:
             self.inbox.failed(outgoing, WireError(why, unsent=True))
             return
         message = self._posts[outgoing] = _Message(self._messages, self, outgoing)
+        self._wheel.after(self._site.limits.notice, self._overdue, outgoing, message)
         self._order.start(outgoing, message)
 
     def abandon(self, outgoing: Outgoing) -> None:
@@ -91,6 +92,16 @@ class OldStreamWire:
         """A message is with the server, or will not be."""
         self._posts.pop(outgoing, None)
         self._order.left(outgoing)
+
+    def _overdue(self, outgoing: Outgoing, message: "_Message") -> None:
+        """What hangs may not pile up; a request may be answered while the server still takes it, on the stream."""
+        if self._posts.get(outgoing) is not message:
+            return
+        if outgoing.answered and not outgoing.settled:
+            self._wheel.after(self._site.limits.notice, self._overdue, outgoing, message)
+        else:
+            message.stop()
+            self.left(outgoing)
 
     def place(self, uri: bytes) -> None:
         """Take the URI that the stream gives for messages, if it is of the same origin."""
@@ -124,6 +135,9 @@ class OldStreamWire:
 
     def _too_late(self) -> None:
         limit = self._site.limits.opening
+        if self._stream.is_waiting:  # a user is asked, perhaps
+            self._timer = self._site.clock.callLater(limit, self._too_late)
+            return
         self.lose(WireError(f"the server does not say where messages go within {limit:g} s", unsent=True))
 
     def _settle(self) -> Deferred[None] | None:
@@ -146,13 +160,20 @@ class OldStreamWire:
 
 
 class _Stream(Exchange):
-    """The one stream."""
+    """The one stream. It may wait for authorization (`is_waiting`)."""
 
-    __slots__ = ("_wire",)
+    __slots__ = ("_wire", "is_waiting")
 
     def __init__(self, site: Site, wire: OldStreamWire) -> None:
         super().__init__(site, "GET")
         self._wire = wire
+        self.is_waiting = False
+
+    def waits(self) -> None:
+        self.is_waiting = True
+
+    def goes_on(self) -> None:
+        self.is_waiting = False
 
     def fields(self) -> list[tuple[bytes, bytes]]:
         return [ACCEPT_EVENTS]
@@ -192,6 +213,12 @@ class _Message(Exchange):
 
     def content(self) -> bytes:
         return self._outgoing.body
+
+    def waits(self) -> None:
+        self._outgoing.wait(self._site.clock.seconds())
+
+    def goes_on(self) -> None:
+        self._outgoing.go_on(self._site.clock.seconds())
 
     def wants_answer(self) -> bool:
         return False

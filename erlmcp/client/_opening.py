@@ -40,6 +40,9 @@ class Opening:
         in_flight: see `Conversation`.
         waiting: see `Conversation`.
         limits: see `Conversation`.
+
+    Attributes:
+        waiting: as it was given; for those who wait for an edge, too.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class Opening:
         self._memory = {} if memory is None else memory
         self._timeout = timeout
         self._in_flight = in_flight
-        self._waiting = waiting
+        self.waiting = waiting
         self._limits = limits
 
     async def open(self, audience: Audience, met: Callable[[Conversation], None]) -> Edge:
@@ -92,9 +95,10 @@ class Opening:
             return await self._shake_hands(wire, audience, met)
         except ClientError as error:
             # It may have become another since: the memory is corrected once, by asking.
+            if self._era is None and not getattr(error, "unsent", False):
+                self._memory.pop(wire.peer, None)
             if self._era is not None or not _is_refused(error):
                 raise
-            self._memory.pop(wire.peer, None)
         return await self._probe(self._make_wire(), audience, met)
 
     async def _probe(self, wire: Wire, audience: Audience, met: Callable[[Conversation], None]) -> Edge:
@@ -162,7 +166,7 @@ class Opening:
             self._clock,
             audience,
             in_flight=self._in_flight,
-            waiting=self._waiting,
+            waiting=self.waiting,
             limits=self._limits,
         )
         met(conversation)

@@ -74,8 +74,13 @@ class LiveQuestions:
         return await self._answers.answer(method, _decode(params), via)
 
     def _answered(self, answer: dict[str, Any], id: int | str, answering: Deferred[Any]) -> None:  # noqa: A002
-        if self._over(id, answering):
+        if not self._over(id, answering):
+            return
+        try:
             self._conversation.answer(id, answer)
+        except (TypeError, ValueError):
+            log.failure("the answer to a server's question cannot be put into JSON")
+            self._conversation.refuse(id, INTERNAL_ERROR, "the client failed to answer")
 
     def _failed(self, failure: Failure, id: int | str, answering: Deferred[Any]) -> None:  # noqa: A002
         wanted = self._over(id, answering)

@@ -9,7 +9,7 @@ from erlmcp.client._answers import Answers, CannotAnswer
 from erlmcp.client._connection import Connection
 from erlmcp.client._conversation import Watch
 from erlmcp.client._edges import Edge, Headers
-from erlmcp.client._errors import BadAnswer, Disconnected, ServerError, TooManyRounds
+from erlmcp.client._errors import BadAnswer, ClientError, Disconnected, ServerError, TooManyRounds
 from erlmcp.client._rounds import needs_input, retried
 from erlmcp.protocol import METHODS, errors
 
@@ -73,9 +73,8 @@ class Requests:
         peer = self._connection.peer
         now = params
         for _ in range(self._rounds + 1):
-            raw = await self._round(method, now, wanted)
-            edge = self._connection.edge
-            if edge is not None and not edge.asks_again:
+            raw, asks_again = await self._round(method, now, wanted)
+            if not asks_again:
                 return raw, True
             required = needs_input(raw, method, peer)
             if required is None:
@@ -89,8 +88,12 @@ class Requests:
                 raise BadAnswer(peer, f"{method} needs input: {error}") from error
         raise TooManyRounds(peer, f"{method}: it has asked for input {self._rounds} times, and asks again")
 
-    async def _round(self, method: str, params: dict[str, Any], wanted: Wanted) -> Raw:
-        """One request and its answer; sent a second time where the first has provably, or harmlessly, done nothing."""
+    async def _round(self, method: str, params: dict[str, Any], wanted: Wanted) -> tuple[Raw, bool]:
+        """One request and its answer; sent a second time where the first has provably, or harmlessly, done nothing.
+
+        Returns:
+            The raw result, and whether it is one of an era whose results may ask for input.
+        """
         tried: set[str] = set()
         relearn = False
         while True:
@@ -100,7 +103,7 @@ class Requests:
                 headers = await self._mirrored(edge, params, relearn)
                 relearn = False
             try:
-                return await edge.request(
+                attempt = edge.request(
                     method,
                     params,
                     headers=headers,
@@ -109,14 +112,15 @@ class Requests:
                     longest=wanted.longest,
                     level=wanted.level,
                     meta=wanted.meta,
-                ).done
+                )
+                return await attempt.done, edge.asks_again
             except Disconnected as error:
                 why = self._why_again(error, edge, method, wanted)
-                if why is None or why in tried:
+                if why is None or why in tried or (why == "era" and await self._is_still(edge, wanted)):
                     raise
             except ServerError as error:
                 why = _why_again(error, edge)
-                if why is None or why in tried:
+                if why is None or why in tried or (why == "era" and await self._is_still(edge, wanted)):
                     raise
             tried.add(why)
             if why == "headers":
@@ -124,12 +128,22 @@ class Requests:
             elif why in {"session", "era"}:
                 self._connection.drop(edge)
 
+    @staticmethod
+    async def _is_still(edge: Edge, wanted: Wanted) -> bool:
+        """Whether a server is of the era that it was: its refusal is its answer then, and it may have acted before."""
+        try:
+            asked = edge.request("server/discover", {}, timeout=wanted.timeout, longest=wanted.longest)
+            await asked.done
+        except ClientError:
+            return False
+        return True
+
     def _why_again(self, error: Disconnected, edge: Edge, method: str, wanted: Wanted) -> str | None:
         if error.session_lost:
             return "session"
         if error.unsent:
             return "lost"
-        if edge.asks_again and error.status in {400, 404, 405}:
+        if _may_have_changed(edge) and error.status in {400, 404, 405}:
             return "era"
         if error.status is None and (wanted.repeatable or method in _HARMLESS):
             return "lost"
@@ -138,9 +152,11 @@ class Requests:
 
 def _why_again(error: ServerError, edge: Edge) -> str | None:
     """Why a refused request may be sent again: the refusal proves that nothing was executed."""
-    if edge.asks_again:
-        if error.code == errors.HEADER_MISMATCH:
-            return "headers"
-        if error.code in _FOREIGN:
-            return "era"
-    return None
+    if edge.asks_again and error.code == errors.HEADER_MISMATCH:
+        return "headers"
+    return "era" if _may_have_changed(edge) and error.code in _FOREIGN else None
+
+
+def _may_have_changed(edge: Edge) -> bool:
+    """Whether somebody else may answer now than who was asked for the era: not within one connection."""
+    return edge.asks_again and edge.conversation.wire.linked

@@ -156,7 +156,9 @@ class Subscriptions:
         return one
 
     def connected(self, edge: Edge) -> None:
-        """There is an edge (again)."""
+        """There is an edge (again), or one that stands has ended some streams."""
+        if edge is self._edge and not edge.asks_again:
+            return  # everybody has been seen to
         self._edge = edge
         self._counts = {}
         for one in list(self._all):
@@ -191,7 +193,10 @@ class Subscriptions:
     def _listen_modern(self, one: Subscription, edge: Edge) -> None:
         def watch(method: str, params: Raw) -> None:
             if method == _ACKNOWLEDGED:
-                accepted = _decode(params).get("notifications")
+                try:
+                    accepted = _decode(params).get("notifications")
+                except msgspec.DecodeError:
+                    accepted = None
                 one.honoured(accepted if isinstance(accepted, dict) else {})
                 return
             change = change_of(method, params)

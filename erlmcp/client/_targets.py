@@ -28,6 +28,8 @@ class Target:
         peer: its name in errors.
         make_wire: makes a wire to it.
         make_old_wire: makes one in the way of 2024-11-05's HTTP+SSE; None where there is no such.
+        extensions: names of the MCP extensions that the way there belongs to, for the client to declare.
+        place: what tells it from all other servers, for caches: not to be shown, for a URL's query may be a secret.
     """
 
     def __init__(
@@ -36,10 +38,14 @@ class Target:
         make_wire: WireMaker,
         make_old_wire: WireMaker | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
+        extensions: Sequence[str] = (),
+        place: str = "",
     ) -> None:
         self.peer = peer
+        self.place = place or peer
         self.make_wire = make_wire
         self.make_old_wire = make_old_wire
+        self.extensions = tuple(extensions)
         self._close = close
 
     def close(self) -> Awaitable[None]:
@@ -81,7 +87,8 @@ def http(
     ]
     site = Site(pool, reactor, url, authorization=authorization, headers=fields, limits=limits)
     close = pool.close if own else None
-    return Target(site.peer, lambda: HttpWire(site), lambda: OldStreamWire(site), close)
+    extensions = () if authorization is None else authorization.extensions
+    return Target(site.peer, lambda: HttpWire(site), lambda: OldStreamWire(site), close, extensions, site.url)
 
 
 def stream(reactor: Any, description: str) -> Target:

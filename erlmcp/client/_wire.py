@@ -47,9 +47,23 @@ class Outgoing:
         resumable: whether a stream that is lost before the answer may be taken up again (``Last-Event-ID``).
         settled: set from above, within `Inbox.received`, when the answer has come: what is lost then is not missed.
         status: the HTTP status of what comes for it, set by the wire before `Inbox.received`; 0 on other wires.
+        waits_since: since when the wire waits for authorization, for which a user may be asked; None if it does not.
+        waited: seconds that it has waited so before.
+        went_on: when that was over last.
     """
 
-    __slots__ = ("answered", "body", "headers", "method", "resumable", "settled", "status")
+    __slots__ = (
+        "answered",
+        "body",
+        "headers",
+        "method",
+        "resumable",
+        "settled",
+        "status",
+        "waited",
+        "waits_since",
+        "went_on",
+    )
 
     def __init__(
         self,
@@ -67,6 +81,20 @@ class Outgoing:
         self.resumable = resumable
         self.settled = False
         self.status = 0
+        self.waits_since: float | None = None
+        self.waited = 0.0
+        self.went_on = 0.0
+
+    def wait(self, now: float) -> None:
+        """The wire begins to wait for authorization: limits of time stand still."""
+        self.waits_since = now
+
+    def go_on(self, now: float) -> None:
+        """The wait is over."""
+        if self.waits_since is not None:
+            self.waited += now - self.waits_since
+            self.waits_since = None
+            self.went_on = now
 
 
 class Inbox(Protocol):

@@ -136,6 +136,8 @@ class Child:
         self._refusal = ""
         self._status: int | None = None
         self._ran = False
+        self._paused = False
+        self._closed_early = ""
         self._effects: dict[Effect, Callable[[], None]] = {
             Effect.SPAWN: self._spawn,
             Effect.SAY_STARTED: self._say_started,
@@ -180,11 +182,14 @@ class Child:
 
     def pause(self) -> None:
         """Read no more of its standard output for now: it will have to wait."""
+        self._paused = True
         self._pipes.pause(STDOUT)
 
     def resume(self) -> None:
         """Read its standard output on."""
-        self._pipes.resume(STDOUT)
+        self._paused = False
+        if self._ran:
+            self._pipes.resume(STDOUT)
 
     def end(self, grace: Grace | None = None) -> Deferred[Exit]:
         """End it in steps: its input is closed, then SIGTERM, then SIGKILL, to all that it has started too.
@@ -232,15 +237,20 @@ class Child:
 
     def wrote(self, data: bytes) -> None:
         """Standard output came."""
-        self._receiver.data_received(data)
+        if self._ran:
+            self._receiver.data_received(data)
 
     def said(self, data: bytes) -> None:
         """Standard error came."""
         self._words.feed(data)
 
     def shut(self, what: str) -> None:
-        """It has closed its standard input or output."""
-        if self._exit is None and self.state is State.RUNNING:
+        """It has closed its standard input or output; it may do so before the launcher says that it runs."""
+        if what == "input":
+            self._input.stopProducing()
+        if self.state is State.STARTING:
+            self._closed_early = what
+        elif self.state is State.RUNNING:
             self._receiver.closed(what)
 
     # The table, and its effects.
@@ -278,6 +288,8 @@ class Child:
             self._refusal = f"{sys.executable}: {error.strerror or error}"
             self._happens(Happened.GONE)
             return
+        # Whoever hears of it hears first that it runs.
+        self._pipes.pause(STDOUT)
         self._pipes.order(self._command.order(os.getpid(), self._limits.orphan_grace))
 
     def _say_started(self) -> None:
@@ -285,6 +297,10 @@ class Child:
         self._input.attach(self._pipes.pipe(STDIN))
         if self._started is not None:
             self._started.callback(None)
+        if not self._paused:
+            self._pipes.resume(STDOUT)
+        if self._closed_early and self.state is State.RUNNING:
+            self._receiver.closed(self._closed_early)
 
     def _say_refused(self) -> None:
         if self._started is not None:

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
@@ -204,8 +204,6 @@ class Dial:
 
     def _try_next(self) -> None:
         self._next = None
-        if self._over or self._chosen is not None or not self._untried:
-            return
         address = self._untried.pop(0)
         kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
         if self._untried:
@@ -220,10 +218,8 @@ class Dial:
         attempt.addCallbacks(self._connected, self._refused, callbackArgs=(attempt,), errbackArgs=(attempt,))
 
     def _connected(self, fresh: _Fresh, attempt: Deferred[Any]) -> None:
+        # The others are cancelled, so that this is the only one.
         self._attempts.pop(attempt, None)
-        if self._over or self._chosen is not None:
-            fresh.transport.abortConnection()
-            return
         self._chosen = fresh
         self._stop_trying()
         if self._context is None:
@@ -232,7 +228,7 @@ class Dial:
 
     def _refused(self, reason: Failure, attempt: Deferred[Any]) -> None:
         self._attempts.pop(attempt, None)
-        if self._over or self._chosen is not None or reason.check(CancelledError):
+        if self._over or self._chosen is not None:
             return
         self._last = describe(reason)
         if self._untried:

@@ -1,7 +1,7 @@
 """The h2 library's connection, made fit for a client with many calls on it: what it counts and forgets differs."""
 
 import struct
-from typing import Final
+from typing import Any, Final, Protocol
 
 from h2.config import H2Configuration
 from h2.connection import (
@@ -11,10 +11,13 @@ from h2.connection import (
     H2Connection,
     H2ConnectionStateMachine,
 )
+from h2.events import Event
+from h2.exceptions import FrameTooLargeError
 from h2.settings import SettingCodes, Settings
-from h2.stream import StreamInputs
+from h2.stream import StreamInputs, StreamState
 
 from erlmcp.web._packing import Packer
+from erlmcp.web._unpacking import Unpacker
 
 STREAM_WINDOW: Final = 256 * 1024
 """What a stream's receiver may still get after it has paused, in bytes."""
@@ -45,6 +48,22 @@ def _frame(size: int, kind: int, flags: int, stream: int) -> bytes:
     return _HEAD.pack(size >> 8, size & 255, kind, flags, stream)
 
 
+class Sink(Protocol):
+    """Who is told what came."""
+
+    def on_head(self, stream: int, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """A head without a fault."""
+
+    def on_data(self, stream: int, data: bytes, size: int) -> None:
+        """A part of a body, and what it takes of the windows."""
+
+    def on_end(self, stream: int) -> None:
+        """The answer is complete."""
+
+    def on_event(self, event: Event) -> None:
+        """What h2 makes of another frame."""
+
+
 class ClientConnection(H2Connection):
     """One HTTP/2 connection's state, without I/O.
 
@@ -69,6 +88,7 @@ class ClientConnection(H2Connection):
         self.state_machine = _States()
         self.packer = self.encoder = Packer()
         self.live = 0
+        self._rest = b""  # a frame that is not all there
         self.local_settings = Settings(
             client=True,
             initial_values={
@@ -77,15 +97,95 @@ class ClientConnection(H2Connection):
                 SettingCodes.MAX_HEADER_LIST_SIZE: header_bytes,
             },
         )
-        self.decoder.max_header_list_size = header_bytes
+        self._unpacker = self.decoder = Unpacker(header_bytes)
 
-    @property
-    def open_outbound_streams(self) -> int:
-        """How many streams are open. h2 walks through all of them for each that is opened."""
-        if len(self.streams) > self.live + _PURGED:
-            # What it walks for beside: those that are closed are forgotten.
-            return super().open_outbound_streams
-        return self.live
+    def take(self, data: bytes, sink: Sink) -> None:
+        """Take some bytes of some frames, and tell of each frame when its turn has come.
+
+        What most answers consist of is looked at here: a head that was unpacked before, and DATA without padding,
+        on a stream that has ended on our side. All else is for h2, which builds an object of each frame, one of what
+        it means, and moves four machines.
+
+        Raises:
+            ProtocolError: the server breaks the rules.
+        """
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        at = 0
+        size = len(data)
+        while size - at >= _HEAD.size:
+            high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
+            length = high << 8 | low
+            if length > self.max_inbound_frame_size:
+                # Before it is all there: h2 would gather up to 16 MiB.
+                raise FrameTooLargeError("a frame is longer than was agreed")
+            begin = at + _HEAD.size
+            at = begin + length
+            if at > size:
+                at = begin - _HEAD.size
+                break
+            state = self.state_machine.state
+            if state is ConnectionState.CLOSED:
+                # Whoever was told of a frame has closed it.
+                return
+            found = self.streams.get(stream) if kind <= _HEADERS else None
+            if (
+                found is None
+                or found.state_machine.state is not StreamState.HALF_CLOSED_LOCAL
+                or state is not ConnectionState.CLIENT_OPEN
+                or self.incoming_buffer._headers_buffer  # noqa: SLF001 - a head that is not all there
+                or not (
+                    self._take_data(found, data[begin:at], flags, sink)
+                    if kind == _DATA
+                    else self._take_head(found, data[begin:at], flags, sink)
+                )
+            ):
+                for event in self.receive_data(data[begin - _HEAD.size : at]):
+                    sink.on_event(event)
+        self._rest = data[at:]
+
+    def _take_head(self, found: Any, block: bytes, flags: int, sink: Sink) -> bool:
+        """Take a head, if it is one that was unpacked before."""
+        states = found.state_machine
+        head = self._unpacker.known.get(block)
+        if head is None or flags & ~_END_STREAM != _END_HEADERS or states.headers_received:
+            return False
+        if found.request_method == b"HEAD":
+            return False
+        states.headers_received = True
+        found._expected_content_length = head.length  # noqa: SLF001 - h2 looks at it if it gets the body
+        if flags & _END_STREAM:
+            self.streams.pop(found.stream_id)
+        sink.on_head(found.stream_id, head.status, list(head.headers))
+        if flags & _END_STREAM:
+            sink.on_end(found.stream_id)
+        return True
+
+    def _take_data(self, found: Any, data: bytes, flags: int, sink: Sink) -> bool:
+        """Take a part of a body, unless there is something about it for h2 to say."""
+        size = len(data)
+        ours = self._inbound_flow_control_window_manager
+        its = found._inbound_window_manager  # noqa: SLF001 - h2 has no word for taking from a window
+        come = found._actual_content_length + size  # noqa: SLF001 - as above
+        expected = found._expected_content_length  # noqa: SLF001 - as above
+        if (
+            flags & ~_END_STREAM
+            or not found.state_machine.headers_received
+            or size > ours.current_window_size
+            or size > its.current_window_size
+            or (expected is not None and (come != expected if flags else come > expected))
+        ):
+            return False
+        ours.current_window_size -= size
+        its.current_window_size -= size
+        found._actual_content_length = come  # noqa: SLF001 - as above
+        if flags:
+            self.streams.pop(found.stream_id)
+        sink.on_data(found.stream_id, data, size)
+        if flags:
+            sink.on_end(found.stream_id)
+        return True
 
     def clear_outbound_data_buffer(self) -> None:
         """Keep what is not sent yet: h2 drops it at a GOAWAY, but streams that the server has taken go on."""
@@ -107,6 +207,9 @@ class ClientConnection(H2Connection):
             ProtocolError: the connection is past that.
         """
         self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+        if len(self.streams) > 2 * self.live + _PURGED:
+            # h2 forgets what has ended when it counts what has not.
+            _ = self.open_outbound_streams
         found = self._begin_new_stream(stream, AllowedStreamIDs.ODD)
         states = found.state_machine
         states.process_input(StreamInputs.SEND_HEADERS)

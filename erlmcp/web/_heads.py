@@ -31,6 +31,7 @@ _OF_CONNECTIONS: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 _KNOWN: Final = 1024
+_STATUS: Final = 3
 _WITH_LENGTH: Final = frozenset((b"POST", b"PUT", b"PATCH"))
 _ENCODING: Final = b"accept-encoding"
 _IDENTITY: Final = (_ENCODING, b"identity")
@@ -83,6 +84,13 @@ def fault_in_head(headers: Headers) -> str | None:
         if value.translate(None, _IN_VALUES):
             return f"the value of the header {name.decode('ascii')} has a control character"
     return None
+
+
+def status_of(headers: Headers) -> int | None:
+    """The status of a final HTTP/2 answer, which its first field says; None if there is none, or one that is none."""
+    name, value = headers[0] if headers else (b"", b"")
+    final = name == b":status" and value.isdigit() and b"200" <= value <= b"599" and len(value) == _STATUS
+    return int(value) if final else None
 
 
 def head_of_one(request: WebRequest, authority: bytes) -> bytes:

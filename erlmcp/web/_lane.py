@@ -127,8 +127,10 @@ class Lane:
         """Send a request, if a connection takes it now."""
         ticket.attempts += 1
         for two in self._twos:
-            if two.usable and two.begin(ticket):
-                return True
+            if two.usable:
+                if two.begin(ticket):
+                    return True
+                break
         while self._idle:
             one, _ = self._idle.popitem()
             if one.usable and one.begin(ticket):
@@ -244,7 +246,7 @@ class Lane:
             return min(count, 1)
         if not self._speaks_two:
             return count
-        if any(two.usable for two in self._twos):
+        if any(two.roomy for two in self._twos):
             return 0
         # What the server has said it takes at once is what it will take on the next connection, too.
         each = max(

@@ -25,6 +25,18 @@ class _Table(HeaderTable):
         self.version += 1
         super().add(name, value)
 
+    @property
+    def maxsize(self) -> int:
+        return self._maxsize
+
+    @maxsize.setter
+    def maxsize(self, size: int) -> None:
+        # hpack's forgets that the peer must be told when the same size is asked for once more.
+        self.resized = True
+        self.version += 1
+        self._maxsize = size
+        self._shrink()
+
 
 class Packer(Encoder):
     """An encoder that remembers what it has encoded, as long as its table is the same."""
@@ -45,9 +57,10 @@ class Packer(Encoder):
         table = self._table
         resized = b""
         if table.resized:
-            # The peer must be told first (RFC 7541, 4.2).
+            # The peer must be told first: the smallest size since, and the last (RFC 7541, 4.2). hpack would tell all.
+            changes = self.table_size_changes
+            self.table_size_changes = [min(changes), changes[-1]]
             resized = self.encode(())
-            table.version += 1
         known = self._known.get(fields)
         if known is not None and known[0] == table.version:
             block = known[1]

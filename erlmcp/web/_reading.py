@@ -4,6 +4,7 @@ from typing import Final
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from erlmcp.web._types import Receiver, WebError
 
@@ -97,7 +98,7 @@ class Reading:
             elif self._fault:
                 raise WebError(self._fault) from None
             elif isinstance(error, HttpParserCallbackError):
-                log.failure("a receiver failed at a part of its answer")
+                log.failure("a receiver failed at a part of its answer", Failure(error.__context__ or error))
                 raise WebError("the receiver of the answer failed") from None
             else:
                 raise WebError(f"the answer is not HTTP/1.1: {error}") from None
@@ -114,6 +115,12 @@ class Reading:
         self.receiver = None
 
     # What httptools calls
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        if self.complete:
+            # Nobody has asked for another answer yet.
+            self.keeps = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; or a trailer, which nobody asks for."""

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from erlmcp.web._carrying import Connection, Home
 from erlmcp.web._h2 import CONNECTION_WINDOW, STREAM_WINDOW, ClientConnection
-from erlmcp.web._heads import fault_in_head, head_of_two
+from erlmcp.web._heads import fault_in_head, head_of_two, status_of
 from erlmcp.web._ticket import Carrier, Ticket
 from erlmcp.web._types import WebError
 
@@ -164,12 +164,7 @@ class Streams:
         """
         self.feeding = True
         try:
-            for event in self._h2.receive_data(data):
-                take = _TAKES.get(type(event))
-                if take is not None:
-                    take(self, event)
-                else:
-                    self._spend()
+            self._h2.take(data, self)
             if self._consumed >= CONNECTION_WINDOW // 4 and not self.closed:
                 consumed, self._consumed = self._consumed, 0
                 self._h2.increment_flow_control_window(consumed)
@@ -225,34 +220,32 @@ class Streams:
 
     # What comes
 
-    def _on_head(self, event: ResponseReceived) -> None:
-        ticket = self.tickets.get(event.stream_id)
-        if ticket is None:
-            return
-        self.unheaded.pop(event.stream_id, None)
-        headers: Any = event.headers
-        name, value = headers[0]
-        fault = fault_in_head(headers)
-        if fault is None and not (name == b":status" and len(value) == 3 and b"200" <= value <= b"599"):
-            fault = f"the answer has no status, or one that is none: {value[:10]!r}"
-        if fault is not None:
-            self.refuse(ticket, fault)
-            return
-        receiver = ticket.receiver
-        if receiver is not None:
+    def on_event(self, event: Event) -> None:
+        """See `Sink`: what h2 makes of a frame."""
+        take = _TAKES.get(type(event))
+        if take is not None:
+            take(self, event)
+        else:
+            self._spend()
+
+    def on_head(self, stream: int, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """See `Sink`."""
+        self.unheaded.pop(stream, None)
+        ticket = self.tickets.get(stream)
+        receiver = None if ticket is None else ticket.receiver
+        if ticket is not None and receiver is not None:
             try:
-                receiver.head(int(value), headers[1:])
+                receiver.head(status, headers)
             except Exception:  # noqa: BLE001 - one caller's fault is not another's
                 log.failure("a receiver failed at the head of its answer")
                 self.refuse(ticket, "the receiver of the answer failed")
 
-    def _on_data(self, event: DataReceived) -> None:
-        size = event.flow_controlled_length
+    def on_data(self, stream: int, data: bytes, size: int) -> None:
+        """See `Sink`."""
         self._consumed += size
-        data = event.data
         if not data:
             self._spend()
-        ticket = self.tickets.get(event.stream_id)
+        ticket = self.tickets.get(stream)
         if ticket is None:
             return
         ticket.consumed += size
@@ -267,13 +260,35 @@ class Streams:
         if ticket.consumed >= STREAM_WINDOW // 2 and not ticket.paused and ticket.receiver is not None:
             self._open_window(ticket)
 
-    def _on_end(self, event: StreamEnded) -> None:
-        ticket = self._forget(event.stream_id)
+    def on_end(self, stream: int) -> None:
+        """See `Sink`."""
+        ticket = self._forget(stream)
         if ticket is None:
             return
         if ticket.sent < len(ticket.request.body):
-            self._reset(event.stream_id)
+            self._reset(stream)
         ticket.finish()
+
+    def _on_head(self, event: ResponseReceived) -> None:
+        ticket = self.tickets.get(event.stream_id)
+        if ticket is None:
+            return
+        headers: Any = event.headers
+        fault = fault_in_head(headers)
+        status = status_of(headers)
+        if fault is None and status is None:
+            value = headers[0][1] if headers else b""
+            fault = f"the answer has no status, or one that is none: {value[:10]!r}"
+        if fault is not None or status is None:
+            self.refuse(ticket, fault or "")
+            return
+        self.on_head(event.stream_id, status, headers[1:])
+
+    def _on_data(self, event: DataReceived) -> None:
+        self.on_data(event.stream_id, event.data or b"", event.flow_controlled_length or 0)
+
+    def _on_end(self, event: StreamEnded) -> None:
+        self.on_end(event.stream_id)
 
     def _on_reset(self, event: StreamReset) -> None:
         self._spend()

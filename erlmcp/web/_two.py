@@ -126,8 +126,13 @@ class TwoConnection:
     @property
     def usable(self) -> bool:
         """Whether one more request may be sent now."""
+        return self.roomy and not self.streams.congested
+
+    @property
+    def roomy(self) -> bool:
+        """Whether it takes one more request, if perhaps not now."""
         streams = self.streams
-        return streams.open and len(streams.tickets) < streams.limit and not streams.congested
+        return streams.open and len(streams.tickets) < streams.limit
 
     @property
     def capacity(self) -> int:
@@ -138,10 +143,13 @@ class TwoConnection:
         """Send a request; False if it cannot be, and nothing of it has left."""
         if not self.streams.begin(ticket):
             return False
+        if self.streams.feeding:
+            # It goes at the end of that.
+            return True
         if len(self.streams.tickets) == 1:
             # Who asks one thing at a time waits for it.
             self.flush()
-        elif not self.streams.feeding:
+        else:
             self._home.flush_soon(self)
         return True
 

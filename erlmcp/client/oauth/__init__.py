@@ -21,6 +21,7 @@ from erlmcp.client.oauth._guarded import GuardedFetch
 from erlmcp.client.oauth._interaction import Interaction, Redirected
 from erlmcp.client.oauth._loopback import LoopbackInteraction
 from erlmcp.client.oauth._store import CredentialStore, FileStore, MemoryStore, StoreKey
+from erlmcp.client.oauth._urls import is_loopback
 
 __all__ = [
     "LOOPBACK",
@@ -48,4 +49,5 @@ __all__ = [
     "Supplier",
     "TokenExchange",
     "WorkloadIdentity",
+    "is_loopback",
 ]
