@@ -5,129 +5,31 @@ capabilities that it declared, and by its own session if it has one. A modern up
 upstream that is declared stateless does not mind whose they are.
 """
 
-from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from itertools import count
+from typing import Any, NamedTuple
 
-from msgspec import Struct, structs
+from msgspec import structs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from erlmcp.interfaces import ANONYMOUS, Principal
+from erlmcp.gateway._seats import Exhausted, Gone, Member, PoolSettings, Seat, Whose
+
+__all__ = ["Exhausted", "Gone", "Leases", "Member", "PoolSettings", "Seat", "Whose"]
 
 log = Logger(namespace="erlmcp.gateway")
 
 
-class Whose(Struct, frozen=True):
-    """Whose a session is. Two that differ in `who` alone are the same.
-
-    Attributes:
-        principal: the authorization context; empty where the upstream does not tell callers apart.
-        capabilities: what its client can be asked, encoded.
-        session: the client's own session; empty for clients without one.
-        who: the principal that asked first.
-    """
-
-    principal: str = ""
-    capabilities: bytes = b"{}"
-    session: str = ""
-    who: Principal = ANONYMOUS
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Whose) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    @property
-    def key(self) -> tuple[str, bytes, str]:
-        """What tells it from another."""
-        return self.principal, self.capabilities, self.session
-
-
-class PoolSettings(Struct, frozen=True, kw_only=True):
-    """How many sessions there may be with one upstream.
-
-    Attributes:
-        size: those that are kept although nobody uses them.
-        overflow: those beyond, ended once they are idle.
-        idle: seconds until then.
-        queue: calls that may wait for a session.
-        recycle: calls after which a session is ended and another made; 0 for never.
-        probe: seconds without a word after which an idle session is asked whether it is there; 0 for never.
-    """
-
-    size: int = 1
-    overflow: int = 15
-    idle: float = 60.0
-    queue: int = 10_000
-    recycle: int = 0
-    probe: float = 30.0
-
-
-class Member(Protocol):
-    """What is lent: a connection to the upstream."""
-
-    def close(self) -> "Deferred[None]":
-        """End it."""
-
-    def ping(self) -> "Deferred[None]":
-        """Ask whether it is there; fails if it is not."""
-
-
-class Exhausted(Exception):  # noqa: N818 - it reads as what it says
-    """As many sessions as there may be are in use, and as many calls wait as may."""
-
-
-class Seat:
-    """One session and who uses it.
-
-    Attributes:
-        member: the connection.
-        whose: whose it is.
-        calls: how many calls use it now.
-        alone: whether one call has it for itself.
-        served: how many calls it has served.
-        pins: what else needs it to stay, such as a subscription.
-        on_retired: called when it is to be ended, for who has pinned it to let go of it; None for nobody.
-    """
-
-    __slots__ = (
-        "alone",
-        "calls",
-        "idle_since",
-        "member",
-        "on_retired",
-        "pins",
-        "probing",
-        "retiring",
-        "served",
-        "whose",
-    )
-
-    def __init__(self, member: Any, whose: Whose, now: float) -> None:
-        self.member = member
-        self.whose = whose
-        self.calls = 0
-        self.alone = False
-        self.served = 0
-        self.pins = 0
-        self.idle_since = now
-        self.retiring = False
-        self.probing = False
-        self.on_retired: Callable[[], None] | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Whether nobody needs it."""
-        return not self.calls and not self.pins
-
-
 class _Waiter(NamedTuple):
-    whose: Whose
+    number: int
     alone: bool
+    wanted: Seat | None
     deferred: "Deferred[Seat]"
+
+
+_Key = tuple[Whose, int]
+_Queue = dict["Deferred[Seat]", _Waiter]
 
 
 class Leases:
@@ -158,11 +60,13 @@ class Leases:
         self._stateless = stateless
         self._seats: dict[Whose, list[Seat]] = {}
         self._count = 0
-        self._waiting: deque[_Waiter] = deque()
+        self._numbers = count(1)
+        self._queues: dict[_Key, _Queue] = {}
+        self._waiting = 0
         self._ending: set[Deferred[Any]] = set()
         self._timer: IDelayedCall | None = None
         self._closed = False
-        self._all_ended: Deferred[None] | None = None
+        self._closers: list[Deferred[None]] = []
 
     @property
     def count(self) -> int:
@@ -172,7 +76,7 @@ class Leases:
     @property
     def waiting(self) -> int:
         """How many calls wait for one."""
-        return len(self._waiting)
+        return self._waiting
 
     @property
     def most(self) -> int:
@@ -194,29 +98,42 @@ class Leases:
         """All of them."""
         return [seat for seats in self._seats.values() for seat in seats]
 
-    def take(self, whose: Whose, *, alone: bool = False) -> "Seat | Deferred[Seat]":
+    def seat(self, number: int) -> Seat | None:
+        """The session of this number, if it still stands."""
+        return next((one for one in self.seats() if one.number == number), None)
+
+    def take(
+        self, whose: Whose, *, alone: bool = False, wanted: Seat | None = None
+    ) -> "Seat | Deferred[Seat]":
         """Get a session: at once, or when one is free, in the order of asking.
 
         Args:
             whose: whose it must be.
             alone: whether nobody else may use it meanwhile.
+            wanted: the one that it must be, found by its number; the Deferred fails with `Gone` if it breaks.
 
         Raises:
-            Exhausted: too many wait already.
+            Exhausted: too many wait already, or all sessions have been ended.
         """
+        if self._closed:
+            raise Exhausted("its sessions have been ended")
         whose = self._plain(whose)
-        seat = None if self._waiting else self._find(whose, alone=alone)
-        if seat is None and self._waiting and not alone:
-            # Who shares a session that is there takes it from nobody who waits for another.
+        key = (whose, 0 if wanted is None else wanted.number)
+        # What there is room for, nobody waits for: who waits is looked at whenever there is more.
+        seat = None if key in self._queues else self._find(whose, alone=alone, wanted=wanted)
+        if seat is None and not alone and wanted is None:
+            # Who shares a session that is there takes it from nobody who waits to have one alone.
             seat = self._shared(whose)
         if seat is not None:
             return self._lend(seat, alone=alone)
-        if len(self._waiting) >= self._settings.queue:
+        if self._waiting >= self._settings.queue:
             raise Exhausted(
                 f"all {self.most} sessions are in use, and {self._settings.queue} calls wait for one"
             )
-        deferred: Deferred[Seat] = Deferred(self._gave_up)
-        self._waiting.append(_Waiter(whose, alone, deferred))
+        deferred: Deferred[Seat] = Deferred(lambda deferred: self._gave_up(key, deferred))
+        waiter = _Waiter(next(self._numbers), alone, wanted, deferred)
+        self._queues.setdefault(key, {})[deferred] = waiter
+        self._waiting += 1
         return deferred
 
     def give_back(self, seat: Seat, *, broken: bool = False) -> None:
@@ -231,7 +148,9 @@ class Leases:
         seat.served += 1
         seat.idle_since = self._clock.seconds()
         recycle = self._settings.recycle
-        if broken or (recycle and seat.served >= recycle):
+        if broken and not seat.broken:
+            self._break(seat)
+        elif recycle and seat.served >= recycle and not seat.retiring:
             self._retire(seat)
         elif seat.retiring and seat.idle:
             self._end(seat)
@@ -261,12 +180,23 @@ class Leases:
             self._serve()
         self._watch()
 
+    def park(self, seat: Seat) -> None:
+        """Keep a session for a call that its client has to come back for, until `unpark` or for ``parking`` seconds."""
+        seat.parked.append(self._clock.seconds() + self._settings.parking)
+
+    @staticmethod
+    def unpark(seat: Seat) -> None:
+        """Somebody has come back for a call that it holds, and has taken it."""
+        if seat.parked:
+            del seat.parked[0]
+
     def forget_session(self, session: str) -> None:
         """A client's own session has ended: nobody asks for what was its alone."""
         for whose, seats in list(self._seats.items()):
             if session and whose.session == session:
                 for seat in list(seats):
                     self._retire(seat)
+        self._serve()
 
     def close(self) -> "Deferred[None]":
         """End all; fires when they have ended."""
@@ -274,17 +204,19 @@ class Leases:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiting, self._waiting = self._waiting, deque()
-        for one in waiting:
-            one.deferred.errback(Exhausted("the upstream is being closed"))
+        queues, self._queues = self._queues, {}
+        self._waiting = 0
         for seat in self.seats():
             self._end(seat)
+        for queue in queues.values():
+            for deferred in queue:
+                deferred.errback(Exhausted("its sessions have been ended"))
         return Deferred.fromCoroutine(self._ended())
 
     async def _ended(self) -> None:
         while self._ending:
             waiter: Deferred[None] = Deferred()
-            self._all_ended = waiter
+            self._closers.append(waiter)
             await waiter
 
     # who gets which
@@ -292,12 +224,16 @@ class Leases:
     def _plain(self, whose: Whose) -> Whose:
         return structs.replace(whose, session="") if self._stateless else whose
 
-    def _find(self, whose: Whose, *, alone: bool) -> Seat | None:
+    def _find(self, whose: Whose, *, alone: bool, wanted: Seat | None) -> Seat | None:
+        if wanted is not None:
+            return None if wanted.alone or (alone and wanted.calls) else wanted
         seats = self._seats.get(whose, ())
         free = [seat for seat in seats if not seat.retiring and not seat.alone]
         idle = [seat for seat in free if not seat.calls]
         if idle:
-            return idle[0]
+            # One that holds a call which waits for its client is taken last: whatever befalls it befalls that call too.
+            best = next((seat for seat in idle if not seat.parked), None)
+            return best or (self._room_for(whose) if alone and self._stateless else None) or idle[0]
         if not alone and free and not self._stateless:
             return free[0]
         if not seats or self._stateless or all(seat.retiring for seat in seats):
@@ -318,10 +254,10 @@ class Leases:
             if not idle:
                 return None
             self._end(min(idle, key=lambda seat: seat.idle_since))
-        seat = Seat(self._make(whose), whose, self._clock.seconds())
+        self.made += 1
+        seat = Seat(self.made, self._make(whose), whose, self._clock.seconds())
         self._seats.setdefault(whose, []).append(seat)
         self._count += 1
-        self.made += 1
         return seat
 
     @staticmethod
@@ -332,20 +268,53 @@ class Leases:
 
     def _serve(self) -> None:
         """Give sessions to those who wait, in their order; who waits for another's does not hold up the rest."""
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, deque()
-        for one in waiting:
-            seat = self._find(one.whose, alone=one.alone)
+        while self._waiting:
+            first: tuple[_Key, _Waiter] | None = None
+            room = not self._closed and (self._count < self.most or any(seat.idle for seat in self.seats()))
+            for key, queue in self._queues.items():
+                one = next(iter(queue.values()))
+                if (first is None or one.number < first[1].number) and self._could(key[0], one, room=room):
+                    first = key, one
+            if first is None:
+                return
+            key, one = first
+            seat = self._find(key[0], alone=one.alone, wanted=one.wanted)
+            self._gave_up(key, one.deferred)
             if seat is None:
-                self._waiting.append(one)
-            else:
-                one.deferred.callback(self._lend(seat, alone=one.alone))
+                raise AssertionError("what could be found was not")
+            one.deferred.callback(self._lend(seat, alone=one.alone))
 
-    def _gave_up(self, deferred: "Deferred[Seat]") -> None:
-        self._waiting = deque(one for one in self._waiting if one.deferred is not deferred)
+    def _could(self, whose: Whose, one: _Waiter, *, room: bool) -> bool:
+        """Whether `_find` would find something for who waits; nothing is made."""
+        if one.wanted is not None:
+            return not one.wanted.alone and not (one.alone and one.wanted.calls)
+        seats = self._seats.get(whose, ())
+        free = [seat for seat in seats if not seat.retiring and not seat.alone]
+        if any(not seat.calls for seat in free) or (free and not one.alone):
+            return True
+        return room and (not seats or self._stateless or all(seat.retiring for seat in seats))
+
+    def _gave_up(self, key: _Key, deferred: "Deferred[Seat]") -> None:
+        queue = self._queues.get(key, {})
+        if queue.pop(deferred, None) is not None:
+            self._waiting -= 1
+            if not queue:
+                del self._queues[key]
 
     # which are let go
+
+    def _break(self, seat: Seat) -> None:
+        seat.broken = True
+        seat.parked.clear()
+        self._disappoint(seat)
+        self._retire(seat)
+
+    def _disappoint(self, seat: Seat) -> None:
+        """Nobody will have this one any more who would have no other."""
+        queue = self._queues.pop((seat.whose, seat.number), {})
+        self._waiting -= len(queue)
+        for deferred in queue:
+            deferred.errback(Gone())
 
     def _retire(self, seat: Seat) -> None:
         seat.retiring = True
@@ -363,6 +332,7 @@ class Leases:
         if not seats:
             del self._seats[seat.whose]
         self._count -= 1
+        self._disappoint(seat)
         ending = seat.member.close()
         self._ending.add(ending)
         ending.addErrback(lambda failure: log.failure("ending a session failed", failure))
@@ -370,8 +340,8 @@ class Leases:
 
     def _has_ended(self, _: Any, ending: "Deferred[Any]") -> None:
         self._ending.discard(ending)
-        waiter, self._all_ended = self._all_ended, None
-        if waiter is not None:
+        closers, self._closers = self._closers, []
+        for waiter in closers:
             waiter.callback(None)
 
     def _watch(self) -> None:
@@ -383,9 +353,15 @@ class Leases:
         self._timer = None
         now = self._clock.seconds()
         settings = self._settings
+        for seat in self.seats():
+            if seat.parked and seat.parked[0] <= now:
+                seat.parked = [until for until in seat.parked if until > now]
+                if seat.retiring and seat.idle:
+                    self._end(seat)
         idle = sorted((seat for seat in self.seats() if seat.idle), key=lambda seat: seat.idle_since)
         for seat in idle:
-            if self._count > settings.size and now - seat.idle_since >= settings.idle:
+            patience = settings.lasting if seat.whose.session else settings.idle
+            if self._count > settings.size and now - seat.idle_since >= patience:
                 self._end(seat)
             elif settings.probe and now - seat.idle_since >= settings.probe and not seat.probing:
                 self._probe(seat)
@@ -401,7 +377,8 @@ class Leases:
         def unwell(failure: Any) -> None:
             seat.probing = False
             log.warn("an idle session does not answer: {error}", error=failure.value)  # noqa: G010 - Twisted's name
-            self._retire(seat)
+            self._break(seat)
+            self._serve()
 
         seat.member.ping().addCallbacks(well, unwell)
 

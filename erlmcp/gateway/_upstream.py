@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 from msgspec.json import decode
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -14,25 +14,38 @@ from erlmcp.client import (
     Cache,
     Connection,
     Disconnected,
+    Edge,
     Identity,
     Opening,
-    Subscription,
     WireError,
     change_of,
 )
+from erlmcp.client import Change as ListChange
 from erlmcp.gateway._access import Access
 from erlmcp.gateway._calls import Calls
 from erlmcp.gateway._leases import Exhausted, Leases, PoolSettings, Seat, Whose
 from erlmcp.gateway._listing import Listing
 from erlmcp.gateway._lists import LISTS, Lists
+from erlmcp.gateway._metrics import Tally
 from erlmcp.gateway._names import Naming
 from erlmcp.gateway._pins import Accepted
 from erlmcp.gateway._reads import Reads
 from erlmcp.gateway._rewriting import definitions
 from erlmcp.gateway._session import UpstreamSession
 from erlmcp.gateway._sharing import Sharing
+from erlmcp.gateway._watching import Following, Watching
 from erlmcp.governor import Breaker, BreakerPolicy, BreakerState, RetryBudget
-from erlmcp.interfaces import Change, Definitions, IBackend, Outcome, Request, ToolDefinition
+from erlmcp.interfaces import (
+    Change,
+    Definitions,
+    IBackend,
+    IClaims,
+    IFollows,
+    Outcome,
+    Request,
+    ResourceDefinition,
+    ToolDefinition,
+)
 from erlmcp.jsonrpc import Limits
 from erlmcp.protocol import MODERN
 from erlmcp.timing import Wheel
@@ -81,7 +94,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     backoff: Backoff = Backoff()
 
 
-@implementer(IBackend)
+@implementer(IBackend, IClaims, IFollows)
 class Upstream:
     """An MCP server elsewhere, or in a child process, as a backend.
 
@@ -97,10 +110,12 @@ class Upstream:
         problems: what is wrong with its definitions: a sentence for each tool left out.
         breaker: whether it is asked at all.
         budget: how many calls may be made again.
+        tally: what became of its calls.
     """
 
     leases: Leases
     listing: Listing
+    watching: Watching
     calls: Calls
     reads: Reads
     sharing: Sharing
@@ -119,6 +134,7 @@ class Upstream:
         self.problems: list[str] = []
         self.breaker = Breaker(BreakerPolicy(), on_change=self._breaker_changed)
         self.budget = RetryBudget()
+        self.tally = Tally()
         self._make_access = access
         self._identity = identity
         self._cache = cache
@@ -127,7 +143,6 @@ class Upstream:
         self._definitions = Definitions(cache_scope="private")
         self._pinned: Seat | None = None
         self._failures = 0
-        self._subscription: Subscription | None = None
 
     def bind(self, reactor: Any) -> None:
         """Take the reactor to run on; nothing is opened yet.
@@ -146,9 +161,12 @@ class Upstream:
             reactor,
             self._listed,
             self._staled,
+            dropped=self._drop,
             deadline=plan.list_timeout,
             refresh=plan.refresh,
+            backoff=plan.backoff,
         )
+        self.watching = Watching(plan.name, reactor, self._list_changed, self._updated)
         self.calls = Calls(self, self._access.context, reactor.seconds)
         self.sharing = Sharing(plan.name, self._cache or Cache(reactor.seconds))
         self.reads = Reads(self.calls, self.sharing, plan.naming, self.calls.sharing_context)
@@ -163,6 +181,18 @@ class Upstream:
         """See `IBackend`."""
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
+
+    def follow(self, uri: str) -> Following:
+        """See `IFollows`."""
+        own = self.plan.naming.own_uri(uri)
+        return Following(None, uri) if own is None else self.watching.follow(own)
+
+    def claim(self, uri: str) -> ResourceDefinition | None:
+        """See `IClaims`. A URI that is not rewritten shows nothing of whose it is."""
+        naming = self.plan.naming
+        if not naming.changes_uris or "resources" not in self.listing.lists.capabilities:
+            return None
+        return None if naming.own_uri(uri) is None else ResourceDefinition(uri=uri, wire=Raw(b"{}"))
 
     def dispatch(self, request: Request) -> Outcome | Awaitable[Outcome]:
         """See `IBackend`."""
@@ -188,10 +218,8 @@ class Upstream:
     def stop(self) -> Deferred[None]:
         """End its sessions; fires when they have ended."""
         self.listing.stop()
-        if self._subscription is not None:
-            self._subscription.close()
-            self._subscription = None
-        self._pinned = None
+        self.watching.stop()
+        self._unpin()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -262,16 +290,36 @@ class Upstream:
     # what it offers
 
     def _control(self) -> Deferred[Any]:
-        """The edge that lists are asked for on; its session stays."""
-        if self._pinned is None or self._pinned.retiring:
+        """The edge that lists are asked for on, and changes heard; its session stays."""
+        if self._pinned is None:
             try:
-                self._pinned = self.leases.pin(Whose())
+                seat = self._pinned = self.leases.pin(Whose())
             except Exhausted as error:
                 return fail(Disconnected(self.name, WireError(str(error), unsent=True)))
+            seat.on_retired = self._moved
+            seat.member.connection.on_lost = self._lost
         connection: Connection = self._pinned.member.connection
         return connection.connected().addCallbacks(
             self._listen, self._not_connected, callbackArgs=(connection,), errbackArgs=(connection,)
         )
+
+    def _unpin(self) -> None:
+        seat, self._pinned = self._pinned, None
+        if seat is not None:
+            seat.on_retired = seat.member.connection.on_lost = None
+            self.leases.unpin(seat)
+
+    def _moved(self) -> None:
+        """The session is to be ended: take another."""
+        self._unpin()
+        self.listing.want(*LISTS)
+
+    def _lost(self, error: WireError) -> None:
+        self.listing.lost(str(error))
+
+    def _drop(self, edge: Edge) -> None:
+        if self._pinned is not None:
+            self._pinned.member.connection.drop(edge)
 
     def _not_connected(self, failure: Any, connection: Connection) -> Any:
         if connection.failures != self._failures:
@@ -280,42 +328,49 @@ class Upstream:
             self.breaker.connect_failed(self._reactor.seconds())
         return failure
 
-    def _listen(self, edge: Any, connection: Connection) -> Any:
+    def _listen(self, edge: Edge, connection: Connection) -> Any:
         self.breaker.connected(self._reactor.seconds())
-        if self._subscription is None:
-            kinds = [
-                kind for kind in ("tools", "prompts", "resources") if edge.server.offers(kind, "listChanged")
-            ]
-            if kinds:
-                self._subscription = connection.subscriptions.add(kinds, [], self.listing.heard)
-                self._subscription.acknowledged.addErrback(self._not_told)
-        return edge
-
-    def _not_told(self, failure: Any) -> None:
-        log.info("{name}: it does not tell of changes: {error}", name=self.name, error=failure.value)
+        # First it is heard what changes, then it is asked what there is: nothing is missed between the two.
+        heard = self.watching.listen_on(connection, edge)
+        return edge if heard is None else heard.addCallback(lambda _: edge)
 
     def _told(self, method: str, params: Raw) -> None:
         change = change_of(method, params)
         if change is not None:
             self.sharing.changed(method, change.uri)
-            self.listing.heard(change)
+            if not self.watching.hears(change.kind):
+                # Some tell of changes and do not say that they do.
+                self.listing.heard(change)
+
+    def _list_changed(self, change: ListChange) -> None:
+        self.sharing.changed(f"notifications/{change.kind}/list_changed", None)
+        self.listing.heard(change)
+
+    def _updated(self, own: str) -> None:
+        self.sharing.changed("notifications/resources/updated", own)
+        self._tell(Change("updated", self.plan.naming.uri(own), everywhere=True))
 
     def _listed(self, lists: Lists, differing: frozenset[str]) -> None:
         self._definitions, self.problems = definitions(lists, self.plan.naming, self.plan.accepted)
+        self._definitions = structs.replace(self._definitions, stale=self.stale or "")
         for problem in self.problems:
             log.warn("{name}: {problem}", name=self.name, problem=problem)  # noqa: G010 - Twisted's name
-        self._tell(differing or frozenset(LISTS))
+        # Of the rest, such as whether there are completions, the catalog hears, and no client.
+        for kind in sorted({_CHANGED[one] for one in differing}) or ("completions",):
+            self._tell(Change(kind, everywhere=True))
 
     def _staled(self, why: str | None) -> None:
         self.stale = why
+        self._definitions = structs.replace(self._definitions, stale=why or "")
 
-    def _tell(self, kinds: frozenset[str]) -> None:
-        for kind in sorted({_CHANGED[one] for one in kinds}):
-            for watcher in tuple(self._watchers):
-                watcher(Change(kind))
+    def _tell(self, change: Change) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(change)
 
     def _breaker_changed(self, state: BreakerState, why: str) -> None:
         log.warn("{name}: its breaker is {state}: {why}", name=self.name, state=state.value, why=why)  # noqa: G010
+        if state is BreakerState.OPEN:
+            self.listing.lost(why)
 
 
 def _era(wanted: str | None) -> str | None:
