@@ -23,6 +23,7 @@ from erlmcp.client import (
 )
 from erlmcp.gateway._errors import URL_NEEDED, is_authorization, translate, unavailable, url_questions
 from erlmcp.gateway._leases import Exhausted, Leases, Whose
+from erlmcp.gateway._metrics import Tally
 from erlmcp.gateway._names import Naming
 from erlmcp.gateway._rewriting import (
     carried_meta,
@@ -80,6 +81,10 @@ class Carrier(Protocol):
     def budget(self) -> RetryBudget:
         """How many calls may be made again."""
 
+    @property
+    def tally(self) -> Tally:
+        """What became of its calls."""
+
     def identity(self, capabilities: dict[str, Any]) -> Identity:
         """Who it is told that a client with these capabilities is."""
 
@@ -128,28 +133,35 @@ class Calls:
         now = self._seconds()
         ticket = upstream.breaker.admit(now)
         if isinstance(ticket, Refused):
+            upstream.tally.count("refused")
             raise unavailable(upstream.name, ticket.why, ticket.retry_after)
         upstream.budget.called(now)
         report = Report.NEITHER
+        ended = "error"
         try:
             outcome = await self._carried(request, received, asks)
             report = Report.GOOD
+            ended = "input_required" if isinstance(outcome, NeedsInput) else "complete"
         except ServerError as error:
             report = Report.BAD if _is_theirs(error) else Report.GOOD
             raise self._translated(error, request) from error
         except Exhausted as error:
+            ended = "refused"
             raise errors.overloaded(
                 f"The upstream {upstream.name}: {error}", {"upstream": upstream.name}
             ) from error
         except ClientError as error:
+            ended = "lost"
             # That one principal's token is no good says nothing of the upstream.
             report = Report.NEITHER if is_authorization(error) else Report.BAD
             raise self._translated(error, request) from error
         except CancelledError:
+            ended = "cancelled"
             # Gave up: its client, or our own deadline, which says that the upstream was too slow.
             report = Report.NEITHER if request.cancelled or self._seconds() < request.deadline else Report.BAD
             raise
         finally:
+            upstream.tally.count(ended)
             upstream.breaker.settle(ticket, report, self._seconds())
         return outcome
 

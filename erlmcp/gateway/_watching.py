@@ -271,15 +271,14 @@ class Watching:
         if timer is not None and timer.active():
             timer.cancel()
         self._last_round = self._clock.seconds()
+        if self.connection is None:
+            return
         for listen in list(self._listens):
             if listen.dirty and listen.retry is None and listen.state is not State.OPENING:
-                self._replace(listen)
+                self._replace(listen, self.connection)
 
-    def _replace(self, listen: _Listen) -> None:
+    def _replace(self, listen: _Listen, connection: Connection) -> None:
         """Ask for what is wanted now."""
-        connection = self.connection
-        if connection is None:
-            return
         listen.dirty = False
         if not (listen.kinds or listen.uris):
             self._drop(listen)
@@ -299,14 +298,12 @@ class Watching:
         def refused(failure: Failure) -> None:
             self._refused(listen, one, failure)
 
-        listen.coming = one = connection.subscriptions.add(listen.kinds, listen.uris, heard, refused)
-        if listen.timer is None:
-            listen.timer = self._clock.callLater(_PATIENCE, self._impatient, listen)
-        one.acknowledged.addCallbacks(lambda _: self._acknowledged(listen, one), refused)
+        coming = one = connection.subscriptions.add(listen.kinds, listen.uris, heard, refused)
+        listen.coming = coming
+        listen.timer = self._clock.callLater(_PATIENCE, self._impatient, listen)
+        coming.acknowledged.addCallbacks(lambda _: self._acknowledged(listen, coming), refused)
 
-    def _acknowledged(self, listen: _Listen, one: Subscription | None) -> None:
-        if one is None or listen.coming is not one:
-            return
+    def _acknowledged(self, listen: _Listen, one: Subscription) -> None:
         before, listen.now, listen.coming = listen.now, one, None
         if before is not None:
             before.close()

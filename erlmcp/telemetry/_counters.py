@@ -103,6 +103,10 @@ class Counters:
         """Offer a value that is read when asked for."""
         self.gauges.setdefault(name, {})[labels] = read
 
+    def no_gauge(self, name: str, labels: tuple[str, ...]) -> None:
+        """Offer it no longer; nothing happens if it is not offered."""
+        self.gauges.get(name, {}).pop(labels, None)
+
     def _slot(self, method: str, tool: str, outcome: str, transport: str, era: str) -> Histogram:
         if method not in METHODS:
             method = OTHER

@@ -16,6 +16,11 @@ _GAUGES = {
     "erlmcp_engine_entries": ("Entries in the engine.", ()),
     "erlmcp_reactor_lag_seconds": ("How late the reactor's last timer was, measured each second.", ()),
     "erlmcp_requests_in_flight": ("Requests that have been admitted and not answered yet.", ()),
+    "erlmcp_upstream_followed": ("Resources of an upstream whose updates somebody follows.", ("upstream",)),
+    "erlmcp_upstream_open": ("Processes whose breaker keeps calls from an upstream.", ("upstream",)),
+    "erlmcp_upstream_sessions": ("Sessions with an upstream.", ("upstream",)),
+    "erlmcp_upstream_stale": ("Processes in which the lists of an upstream may not be true.", ("upstream",)),
+    "erlmcp_upstream_waiting": ("Calls that wait for a session with an upstream.", ("upstream",)),
 }
 _TOTALS = {
     "erlmcp_connections_refused_total": (
@@ -25,6 +30,10 @@ _TOTALS = {
     "erlmcp_engine_write_failures_total": (
         "Transactions of the engine that could not be written.",
         (),
+    ),
+    "erlmcp_upstream_calls_total": (
+        "Calls carried to an upstream, by what became of them.",
+        ("upstream", "outcome"),
     ),
 }
 _BOUNDS = (*map(str, BUCKETS), "+Inf")
