@@ -222,6 +222,7 @@ class Catalog:
         offers = [(backend, backend.definitions()) for backend in self._backends]
         merged = self._merged = _Merged(offers, self._chosen)
         for _, definitions in offers:
+            self._declared |= definitions.expected
             self._declared.update(
                 name for name in ("completions", "logging", "subscribe") if getattr(definitions, name)
             )

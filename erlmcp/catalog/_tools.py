@@ -155,6 +155,7 @@ def _definition(
         idempotent=annotations.get("idempotentHint", False),
         replay=options.get("replay", False),
         timeout=options.get("timeout"),
+        interruptible=function.coroutine,
     )
 
 

@@ -145,9 +145,8 @@ class ChildWire(StreamWire):
     def ended(self, exit: Exit) -> None:  # noqa: A002 - the interface's name
         """See `Receiver.ended`."""
         self._stop_lingering()
-        last = exit.tail.rpartition("\n")[2]
-        words = f"; last on its standard error: {last}" if last else ""
-        self._lose(WireError(f"{self.peer} ended with {exit}{words}", tail=exit.tail))
+        # Its last words go apart: not everybody who hears of its end may read them.
+        self._lose(WireError(f"{self.peer} ended with {exit}", tail=exit.tail))
 
     def _opened(self, _: None) -> None:
         self._open = not self._closing

@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-from msgspec import UNSET
+import msgspec
 
-from erlmcp.client import BadAnswer, ClientError, Disconnected, ServerError
+from erlmcp.client import BadAnswer, Busy, ClientError, Disconnected, ServerError, TimedOut
 from erlmcp.client.oauth import AuthorizationError
 from erlmcp.interfaces import Request
 from erlmcp.protocol import ClientCapabilities, McpError, errors
@@ -30,10 +30,21 @@ def translate(
         repeatable: whether making the call again does no harm.
     """
     if isinstance(error, ServerError):
+        if error.method != request.method:
+            # It refused what this hop says to begin with, such as ``initialize``.
+            return _unavailable(upstream, f"it refuses {error.method}: {error.message[:500]} ({error.code})")
         return _of_server(error, request, upstream)
+    if isinstance(error, (TimedOut, Busy)):
+        # Calls have no limit of time here but their own deadline: it is the way there that could not be had.
+        return _unavailable(upstream, _plain(error))
     if isinstance(error, Disconnected):
-        if error.unsent or repeatable or (error.status is not None and error.status < 500):
+        if error.unsent or error.session_lost or (error.status is not None and error.status < 500):
             return _unavailable(upstream, _cause(error, theirs=theirs))
+        if repeatable:
+            lost = f"The upstream {upstream} was lost while it worked on this: {_cause(error, theirs=theirs)}"
+            return errors.overloaded(
+                f"{lost}; it does no harm to make the call again", {"upstream": upstream}
+            )
         unknown = errors.outcome_unknown(
             f"The upstream {upstream} was lost while it worked on this: the outcome is unknown"
             f" ({_cause(error, theirs=theirs)})"
@@ -50,6 +61,15 @@ def translate(
 def unavailable(upstream: str, why: str, retry_after: float | None = None) -> McpError:
     """The upstream cannot be asked now; nothing was executed."""
     return _unavailable(upstream, why, retry_after)
+
+
+def gone(upstream: str) -> McpError:
+    """The process that worked on this call has gone, with what it had done of it."""
+    unknown = errors.outcome_unknown(
+        f"The process of {upstream} that worked on this has gone, so its outcome is unknown"
+    )
+    unknown.data = {"upstream": upstream}
+    return unknown
 
 
 def url_questions(error: ServerError) -> dict[str, dict[str, Any]]:
@@ -80,6 +100,11 @@ def _of_server(error: ServerError, request: Request, upstream: str) -> McpError:
         lacking = _lacking(data, request.capabilities)
         if lacking:
             return errors.missing_capability(lacking)
+    if code == URL_NEEDED:
+        return errors.internal(
+            f"The upstream {upstream} wants its user to visit a URL first: {message[:500]}",
+            {"upstream": upstream},
+        )
     if code in _RESERVED or code in _OUR_OWN:
         return errors.internal(
             f"The upstream {upstream} refused the gateway's request: {message[:500]} ({code})",
@@ -93,13 +118,23 @@ def _of_server(error: ServerError, request: Request, upstream: str) -> McpError:
 def _lacking(data: Any, capabilities: ClientCapabilities | None) -> dict[str, Any]:
     """What of the required capabilities this client really has not declared."""
     required = data.get("requiredCapabilities") if isinstance(data, dict) else None
-    if not isinstance(required, dict):
-        return {}
-    return {
-        name: value
-        for name, value in required.items()
-        if getattr(capabilities, name, UNSET) is UNSET or value
-    }
+    declared = {} if capabilities is None else msgspec.json.decode(msgspec.json.encode(capabilities))
+    return _without(required, declared) if isinstance(required, dict) else {}
+
+
+def _without(required: dict[str, Any], declared: dict[str, Any]) -> dict[str, Any]:
+    lacking = {}
+    for name, value in required.items():
+        if name not in declared:
+            lacking[name] = value
+        elif isinstance(value, dict) and isinstance(declared[name], dict):
+            below = _without(value, declared[name])
+            # Elicitation that says no kind means forms (client/elicitation, "Capabilities").
+            if name == "elicitation" and not declared[name]:
+                below.pop("form", None)
+            if below:
+                lacking[name] = below
+    return lacking
 
 
 def _unavailable(upstream: str, why: str, retry_after: float | None = None) -> McpError:

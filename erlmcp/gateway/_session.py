@@ -1,7 +1,7 @@
 """One session with an upstream: its connection, the calls on it, and whose question is whose."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Raw
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,6 +16,9 @@ from erlmcp.interfaces import Request
 from erlmcp.protocol import LOG_LEVELS, McpError
 
 log = Logger(namespace="erlmcp.gateway")
+
+_OF_CALLS: Final = frozenset({"notifications/progress", "notifications/message"})
+_OF_ROUNDS: Final = frozenset({"inputResponses", "requestState"})
 
 Told = Callable[[str, Raw], None]
 """Hears the notifications of an upstream that belong to no call."""
@@ -34,32 +37,48 @@ class UpstreamCall:
     Attributes:
         request: what the client asked.
         asked: how many questions the upstream has put for it.
+        asking: how many of them have no answer yet.
+        under_way: whether it has a session.
+        sent: whether it was sent on that.
 
     Args:
         naming: the upstream's names here.
         asks: called before its client is asked anything.
     """
 
-    __slots__ = ("_asks", "_naming", "asked", "request")
+    __slots__ = ("_asks", "_naming", "asked", "asking", "request", "sent", "under_way")
 
     def __init__(self, request: Request, naming: Naming, asks: Callable[[], None] | None = None) -> None:
         self.request = request
         self._naming = naming
         self._asks = asks
         self.asked = 0
+        self.asking = 0
+        self.under_way = False
+        self.sent = False
 
-    async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Put a question of the upstream to the client.
+    async def ask(self, questions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Put questions of the upstream to the client, by key; so are its answers.
 
         Raises:
             McpError: it cannot be asked.
+            RuntimeError: the call has ended.
         """
         if self._asks is not None:
             self._asks()
+        self.asking += 1
+        try:
+            return await self.request.ask(
+                {key: rewrite_question(question, self._naming) for key, question in questions.items()}
+            )
+        finally:
+            self.asking -= 1
+
+    async def ask_next(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Put one live question, under a key of its own; see `ask`."""
         self.asked += 1
         key = f"ask-{self.asked}"
-        answers = await self.request.ask({key: rewrite_question(question, self._naming)})
-        return answers[key]
+        return (await self.ask({key: question}))[key]
 
 
 class UpstreamSession:
@@ -74,12 +93,16 @@ class UpstreamSession:
     Attributes:
         connection: what it is held over.
         level: the log level that was set for it; None for none.
+        edge: what its last call was made over; another once it was lost and begun again.
+        lives: how often it was begun.
     """
 
     def __init__(self, make: MakesConnections, whose: Whose, told: Told, upstream: str) -> None:
         self.whose = whose
         self.connection = make(whose, self, self._notified)
         self.level: str | None = None
+        self.edge: Edge | None = None
+        self.lives = 0
         self._calls: dict[Attempt, UpstreamCall] = {}
         self._open: set[UpstreamCall] = set()
         self._beginning: UpstreamCall | None = None  # what comes while a request is being sent is its
@@ -104,8 +127,16 @@ class UpstreamSession:
         Raises:
             ClientError: what came instead.
         """
+        call.sent = False
         edge = self.connection.edge or await self.connection.connected()
         request = call.request
+        if edge is not self.edge:
+            # Another life: a level that was set is not set any more.
+            self.edge, self.level = edge, None
+            self.lives += 1
+        if not edge.asks_again:
+            # Answers that came unasked are for questions that will be asked live.
+            params = {name: value for name, value in params.items() if name not in _OF_ROUNDS}
         if request.log_level is not None and not edge.asks_again:
             self._raise_level(edge, request.log_level)
         wants = request.progress_token is not None or request.log_level is not None
@@ -128,6 +159,7 @@ class UpstreamSession:
         finally:
             self._beginning = None
         self._calls[attempt] = call
+        call.sent = True
         try:
             return await attempt.done, edge
         finally:
@@ -144,7 +176,7 @@ class UpstreamSession:
         if call is None:
             raise CannotAnswer("nobody can be asked: it is not known to whose request this question belongs")
         try:
-            return await call.ask({"method": method, "params": _modern(method, params)})
+            return await call.ask_next({"method": method, "params": _modern(method, params)})
         except McpError as error:
             raise CannotAnswer(error.message) from error
         except RuntimeError as error:
@@ -155,13 +187,13 @@ class UpstreamSession:
                 return CANCEL
             raise CannotAnswer("nobody answered in time") from None
 
-    def ping(self) -> Deferred[None]:
-        """Ask whether the upstream is there; fails if it is not."""
-        return Deferred.fromCoroutine(self._ping())
+    def ping(self, patience: float = 10.0) -> Deferred[None]:
+        """Ask whether the upstream is there; fails if it does not answer within so many seconds."""
+        return Deferred.fromCoroutine(self._ping(patience))
 
-    async def _ping(self) -> None:
+    async def _ping(self, patience: float) -> None:
         edge = await self.connection.connected()
-        await edge.request("server/discover" if edge.asks_again else "ping", {}, timeout=10.0).done
+        await edge.request("server/discover" if edge.asks_again else "ping", {}, timeout=patience).done
 
     def close(self) -> Deferred[None]:
         """End it."""
@@ -184,13 +216,20 @@ class UpstreamSession:
             call = self._call_of(None)
             if call is not None:
                 pass_on(call.request, method, params)
-        elif via is None or via not in self._calls:
+        elif method not in _OF_CALLS:
+            # What has changed may also be told on the stream of the call that changed it.
             self._told(method, params)
 
     def _call_of(self, via: Attempt | None) -> UpstreamCall | None:
-        """The call that a message belongs to: on a stream, where nothing says so, the only one that there is."""
+        """The call that a message belongs to: on a stream, where nothing says so, the only one that there is.
+
+        Over HTTP it comes on the call's own stream; what comes on the server's belongs to none.
+        """
         if via is not None:
             return self._calls.get(via, self._beginning)
+        edge = self.connection.edge
+        if edge is not None and edge.conversation.wire.linked:
+            return None
         return self._beginning or (next(iter(self._open)) if len(self._open) == 1 else None)
 
 

@@ -28,6 +28,7 @@ from erlmcp.gateway._listing import Listing
 from erlmcp.gateway._lists import LISTS, Lists
 from erlmcp.gateway._metrics import Tally
 from erlmcp.gateway._names import Naming
+from erlmcp.gateway._own import heard, within
 from erlmcp.gateway._pins import Accepted
 from erlmcp.gateway._reads import Reads
 from erlmcp.gateway._rewriting import definitions
@@ -140,9 +141,14 @@ class Upstream:
         self._cache = cache
         self._memory: dict[str, str] = {}
         self._watchers: list[Watcher] = []
-        self._definitions = Definitions(cache_scope="private")
+        self._definitions = Definitions(
+            cache_scope="private", expected=frozenset({"tools", "prompts", "resources"})
+        )
         self._pinned: Seat | None = None
         self._failures = 0
+        self._stopped = False
+        self._losses = 0
+        self._last_loss = ""
 
     def bind(self, reactor: Any) -> None:
         """Take the reactor to run on; nothing is opened yet.
@@ -209,6 +215,9 @@ class Upstream:
             For a provider of ours, a Deferred that fires once that has been tried: it belongs to the daemon, which is
             not ready without it. Nobody waits for anybody else's.
         """
+        if self._stopped:
+            self._stopped = False
+            self.bind(self._reactor)
         self.listing.start()
         if self.plan.eager:
             for _ in range(self.plan.pool.size):
@@ -216,7 +225,8 @@ class Upstream:
         return self.listing.fresh() if self.plan.own and not self.listing.known else None
 
     def stop(self) -> Deferred[None]:
-        """End its sessions; fires when they have ended."""
+        """End its sessions; fires when they have ended. It may be started again."""
+        self._stopped = True
         self.listing.stop()
         self.watching.stop()
         self._unpin()
@@ -237,6 +247,8 @@ class Upstream:
             "tools": len(self._definitions.tools),
             "problems": len(self.problems),
             "breaker": self.breaker.state.value,
+            "losses": self._losses,
+            **({"last loss": self._last_loss} if self._last_loss else {}),
         }
 
     @property
@@ -253,6 +265,24 @@ class Upstream:
     def stream(self) -> bool:
         """Whether it speaks over a stream."""
         return self.plan.stream
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a provider of ours, whose processes work on one call at a time each."""
+        return self.plan.own
+
+    def may_be_another(self) -> None:
+        """Find out its era anew when it is next connected: what it answers does not fit what is known of it."""
+        self._memory.clear()
+
+    def ended(self, why: str) -> None:
+        """A process of its had to be ended."""
+        log.warn("{name}: a process of its is ended: {why}", name=self.name, why=why)  # noqa: G010 - Twisted's name
+        self._note_loss(f"ended: {why}")
+
+    def _note_loss(self, why: str) -> None:
+        self._losses += 1
+        self._last_loss = why[:300]
 
     def relist(self, *kinds: str) -> Deferred[None]:
         """Fetch its lists again; fires when that has been tried."""
@@ -285,7 +315,9 @@ class Upstream:
             timeout=self.plan.connect_timeout,
             limits=self.plan.limits,
         )
-        return Connection(target.peer, opening, answering, self._reactor, self.plan.backoff, notified)
+        connection = Connection(target.peer, opening, answering, self._reactor, self.plan.backoff, notified)
+        connection.on_lost = self._lost_one
+        return connection
 
     # what it offers
 
@@ -306,7 +338,8 @@ class Upstream:
     def _unpin(self) -> None:
         seat, self._pinned = self._pinned, None
         if seat is not None:
-            seat.on_retired = seat.member.connection.on_lost = None
+            seat.on_retired = None
+            seat.member.connection.on_lost = self._lost_one
             self.leases.unpin(seat)
 
     def _moved(self) -> None:
@@ -314,7 +347,11 @@ class Upstream:
         self._unpin()
         self.listing.want(*LISTS)
 
+    def _lost_one(self, error: WireError) -> None:
+        self._note_loss(str(error))
+
     def _lost(self, error: WireError) -> None:
+        self._note_loss(str(error))
         self.listing.lost(str(error))
 
     def _drop(self, edge: Edge) -> None:
@@ -351,7 +388,12 @@ class Upstream:
         self._tell(Change("updated", self.plan.naming.uri(own), everywhere=True))
 
     def _listed(self, lists: Lists, differing: frozenset[str]) -> None:
-        self._definitions, self.problems = definitions(lists, self.plan.naming, self.plan.accepted)
+        found, self.problems = definitions(lists, self.plan.naming, self.plan.accepted)
+        if self.plan.own:
+            found = heard(found)
+        if self.plan.timeout is not None:
+            found = within(found, self.plan.timeout)
+        self._definitions = found
         self._definitions = structs.replace(self._definitions, stale=self.stale or "")
         for problem in self.problems:
             log.warn("{name}: {problem}", name=self.name, problem=problem)  # noqa: G010 - Twisted's name

@@ -37,6 +37,7 @@ class ToolDefinition(msgspec.Struct, frozen=True, kw_only=True):
         header_parameters: what ``x-mcp-header`` declares.
         read_only, idempotent, replay: what may be run again after a loss.
         timeout: seconds, None for the default.
+        interruptible: whether a call that is given up really ends; what runs in a thread does not.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ToolDefinition(msgspec.Struct, frozen=True, kw_only=True):
     idempotent: bool = False
     replay: bool = False
     timeout: float | None = None
+    interruptible: bool = False
 
 
 class ResourceDefinition(msgspec.Struct, frozen=True, kw_only=True):

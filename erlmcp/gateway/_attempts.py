@@ -1,0 +1,392 @@
+"""One request to an upstream: on whose session it is made, and whether it is made again when nothing came of it.
+
+It is made again only where the first has provably done nothing, or where doing it twice does no harm; for each reason
+once, and as long as the upstream's retry budget lasts.
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+from msgspec import UNSET, Raw
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from erlmcp.client import Disconnected, Edge, Identity, ServerError, mirrored_headers, needs_input
+from erlmcp.gateway._errors import gone, is_authorization
+from erlmcp.gateway._leases import Gone, Leases, Seat, Whose
+from erlmcp.gateway._metrics import Tally
+from erlmcp.gateway._names import Naming
+from erlmcp.gateway._rewriting import carried_meta
+from erlmcp.gateway._session import UpstreamCall, UpstreamSession
+from erlmcp.governor import Breaker, RetryBudget
+from erlmcp.interfaces import Principal, Request, ToolDefinition
+from erlmcp.protocol import errors
+
+log = Logger(namespace="erlmcp.gateway")
+
+CALMING: Final = 1.0
+"""Seconds in which a process of ours that was told to give a call up has to answer anything at all."""
+_HARMLESS: Final = frozenset({"resources/read", "prompts/get", "completion/complete"})
+_NO_CAPABILITIES: Final = b"{}"
+_MOST_IDENTITIES: Final = 256
+_NO_PLACE: Final = frozenset({400, 404, 405})
+"""HTTP statuses by which a server says that it does not take what this era sends."""
+_MISUNDERSTOOD: Final = frozenset({errors.INVALID_REQUEST, -32000, -32001})
+"""What servers of the handshake era answer, beside such a status, to what they do not know."""
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Carrier(Protocol):
+    """What carries calls; see `erlmcp.gateway.Upstream`."""
+
+    @property
+    def name(self) -> str:
+        """The upstream's name."""
+
+    @property
+    def naming(self) -> Naming:
+        """The names that it has here."""
+
+    @property
+    def leases(self) -> Leases:
+        """Its sessions."""
+
+    @property
+    def era(self) -> str | None:
+        """Its era; None while that is not known."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether it speaks over a stream."""
+
+    @property
+    def breaker(self) -> Breaker:
+        """Whether it is asked at all."""
+
+    @property
+    def budget(self) -> RetryBudget:
+        """How many calls may be made again."""
+
+    @property
+    def tally(self) -> Tally:
+        """What became of its calls."""
+
+    def identity(self, capabilities: dict[str, Any]) -> Identity:
+        """Who it is told that a client with these capabilities is."""
+
+    def relist(self, *kinds: str) -> Awaitable[None]:
+        """Fetch its lists again."""
+
+    def tool(self, name: str) -> ToolDefinition | None:
+        """The definition of a tool, by its name here."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a provider of ours: each of its processes works on one call at a time."""
+
+    def may_be_another(self) -> None:
+        """What was found out about its era may not be true any more: find it out anew."""
+
+    def ended(self, why: str) -> None:
+        """A process of its was ended for what it did, or did not do."""
+
+
+class Made(NamedTuple):
+    """What came of a request.
+
+    Attributes:
+        raw: the result.
+        modern: whether the upstream may have answered with questions.
+        state: goes before a state that this result has: which session the call waits in, if it has to be that one.
+    """
+
+    raw: Raw
+    modern: bool
+    state: str
+
+
+class Attempts:
+    """Makes requests to one upstream.
+
+    Args:
+        upstream: what they are carried to.
+        context: gives a principal's authorization context there; empty for what all share.
+        seconds: the reactor's time.
+    """
+
+    def __init__(
+        self, upstream: Carrier, context: Callable[[Principal], str], seconds: Callable[[], float]
+    ) -> None:
+        self._upstream = upstream
+        self._context = context
+        self._seconds = seconds
+        self._identities: OrderedDict[bytes, Identity] = OrderedDict()
+
+    async def make(self, call: UpstreamCall, method: str, params: dict[str, Any]) -> Made:
+        """Make a request, again where that is right.
+
+        Raises:
+            ClientError: what came instead of a result.
+            Exhausted: there is no session for it, nor a place in the queue.
+            McpError: the process that it has to go on in has gone.
+        """
+        tried: set[str] = set()
+        while True:
+            why = await self._once(call, method, params, tried)
+            if isinstance(why, Made):
+                return why
+            tried.add(why)
+            if why == "headers":
+                await self._upstream.relist("tools")
+            elif why == "era":
+                self._upstream.may_be_another()
+
+    async def _once(
+        self, call: UpstreamCall, method: str, params: dict[str, Any], tried: set[str]
+    ) -> Made | str:
+        """What came of it, or why it is made again."""
+        request = call.request
+        upstream = self._upstream
+        capabilities = _capabilities(request)
+        wanted, params = self._place(params)
+        seat = await self._taken(request, capabilities, wanted)
+        session: UpstreamSession = seat.member
+        call.under_way = True
+        broken = kept = False
+        try:
+            if wanted is not None and not wanted.stands(session):
+                raise gone(upstream.name)
+            raw, edge = await session.perform(
+                call,
+                method,
+                params,
+                identity=self._identity(capabilities),
+                headers=self._mirrored(request),
+                meta=foreign_meta(request),
+            )
+            if wanted is not None:
+                upstream.leases.unpark(seat)
+            return self._made(raw, edge, seat, request)
+        except Disconnected as error:
+            # One that could not be connected is as good as before: it knows when to try again.
+            broken = error.session_lost or (
+                session.connection.edge is None and not session.connection.failures
+            )
+            why = None if is_authorization(error) else self._why_again(error, call, session, tried)
+            if wanted is not None:
+                raise (gone(upstream.name) if error.unsent else error) from error
+            if why is None:
+                raise
+            return why
+        except ServerError as error:
+            mistake = self._mistake(error, request, session)
+            if mistake is None or mistake in tried or not upstream.budget.spend(self._seconds()):
+                raise
+            broken = mistake == "era"
+            return mistake
+        except CancelledError:
+            if upstream.own and call.sent:
+                kept = True
+                self._calm(seat, session, request)
+            raise
+        finally:
+            call.under_way = False
+            if not kept:
+                upstream.leases.give_back(seat, broken=broken)
+
+    async def _taken(self, request: Request, capabilities: bytes, wanted: "_Place | None") -> Seat:
+        upstream = self._upstream
+        leases = upstream.leases
+        whose = self._whose(request, capabilities)
+        alone = upstream.own or (
+            upstream.stream and upstream.era != "modern" and capabilities != _NO_CAPABILITIES
+        )
+        place = None
+        if wanted is not None:
+            place = leases.seat(wanted.number)
+            if place is None:
+                raise gone(upstream.name)
+        try:
+            taken = leases.take(whose, alone=alone, wanted=place)
+            return await taken if isinstance(taken, Deferred) else taken
+        except Gone:
+            raise gone(upstream.name) from None
+
+    def _made(self, raw: Raw, edge: Edge, seat: Seat, request: Request) -> Made:
+        upstream = self._upstream
+        if not upstream.own or needs_input(raw, request.method, upstream.name) is None:
+            return Made(raw, edge.asks_again, "")
+        # The call waits in this very process: that must be there when its client comes back.
+        upstream.leases.park(seat)
+        return Made(raw, edge.asks_again, f"{seat.number}.{seat.member.lives}.")
+
+    def _place(self, params: dict[str, Any]) -> "tuple[_Place | None, dict[str, Any]]":
+        """In which process a call of ours waits, and its parameters as that process knows them."""
+        state = params.get("requestState")
+        if not self._upstream.own or not isinstance(state, str):
+            return None, params
+        number, _, rest = state.partition(".")
+        life, _, state = rest.partition(".")
+        return _Place(int(number), int(life)), {**params, "requestState": state}
+
+    def _calm(self, seat: Seat, session: UpstreamSession, request: Request) -> None:
+        """A process of ours was told to give a call up: see that it does, before another call comes to it."""
+        upstream = self._upstream
+        target = request.target
+        interruptible = isinstance(target, ToolDefinition) and target.interruptible
+
+        def calm(_: Any) -> None:
+            upstream.leases.give_back(seat)
+
+        def end(why: str) -> None:
+            upstream.ended(f"{request.method} {request.name}: {why}")
+            upstream.leases.give_back(seat, broken=True)
+
+        if request.deadline and self._seconds() >= request.deadline:
+            end("not done in time")
+        elif not interruptible:
+            # What runs in a thread runs on, whoever waits for it.
+            end("given up by its client")
+        elif session.connection.edge is None:
+            end("lost")
+        else:
+            session.ping(CALMING).addCallbacks(calm, lambda _: end("does not react"))
+
+    def _why_again(
+        self, error: Disconnected, call: UpstreamCall, session: UpstreamSession, tried: set[str]
+    ) -> str | None:
+        """Why a lost request may be made again: nothing was executed, or it does no harm."""
+        modern = self._upstream.era == "modern"
+        if error.session_lost:
+            why = "session"
+        elif error.unsent and session.connection.failures:
+            return None  # there is no way there: it was tried just now
+        elif error.unsent:
+            why = "unsent"
+        elif modern and error.status in _NO_PLACE:
+            why = "era"
+        elif error.status is None and repeatable(call.request) and not call.asked:
+            why = "harmless"
+        else:
+            return None
+        if why in tried or not self._upstream.budget.spend(self._seconds()):
+            return None
+        return why
+
+    def _mistake(self, error: ServerError, request: Request, session: UpstreamSession) -> str | None:
+        """What this hop has to correct before it asks again; None if it is not its mistake.
+
+        A server that refuses what it is sent for its form has executed nothing.
+        """
+        if error.method != request.method:
+            return None
+        if error.code == errors.HEADER_MISMATCH:
+            return "headers" if request.method == "tools/call" else None
+        if error.code == errors.UNSUPPORTED_VERSION:
+            return "era"
+        if error.answered_with not in _NO_PLACE:
+            return None
+        edge = session.edge
+        if edge is None or not edge.asks_again:
+            # Within a session, errors of calls travel with 200: it is the session that it does not take.
+            return "era"
+        return "era" if error.code in _MISUNDERSTOOD else None
+
+    # whose it is
+
+    def sharing_context(self, request: Request) -> str:
+        """Whom an answer may be shared with: those who would be asked for on the same session."""
+        if self._upstream.era == "modern":
+            return self._context(request.principal)
+        whose = self._whose(request, _capabilities(request))
+        return self._context(request.principal) if self._upstream.leases.shares else repr(whose.key)
+
+    def serves_alone(self, request: Request) -> bool:
+        """Whether the session that this is asked for on serves its principal alone."""
+        return bool(self._whose(request, _NO_CAPABILITIES).principal)
+
+    def _whose(self, request: Request, capabilities: bytes) -> Whose:
+        principal = request.principal
+        context = self._context(principal)
+        if self._upstream.era == "modern":
+            return Whose(context, who=principal)
+        person = context or ("" if principal.kind == "anonymous" else f"{principal.kind}:{principal.id}")
+        return Whose(person, capabilities, request.session, principal)
+
+    def _identity(self, capabilities: bytes) -> Identity:
+        identity = self._identities.get(capabilities)
+        if identity is None:
+            identity = self._upstream.identity(_decode(capabilities))
+            self._identities[capabilities] = identity
+            if len(self._identities) > _MOST_IDENTITIES:
+                self._identities.popitem(last=False)
+        return identity
+
+    def _mirrored(self, request: Request) -> tuple[tuple[bytes, bytes], ...]:
+        if request.method != "tools/call":
+            return ()
+        tool = self._upstream.tool(request.name) or request.target
+        if not tool.header_parameters or request.arguments is None:
+            return ()
+        return mirrored_headers(tool.header_parameters, request.arguments)
+
+
+class _Place(NamedTuple):
+    """The process in which a call waits: the session's number, and which of its lives."""
+
+    number: int
+    life: int
+
+    def stands(self, session: UpstreamSession) -> bool:
+        """Whether that very process is still there."""
+        return session.lives == self.life and session.edge is session.connection.edge is not None
+
+
+def repeatable(request: Request) -> bool:
+    """Whether making it twice does no harm."""
+    target = request.target
+    return request.method in _HARMLESS or (
+        isinstance(target, ToolDefinition) and (target.read_only or target.idempotent)
+    )
+
+
+def _capabilities(request: Request) -> bytes:
+    """What the client can be asked, as the upstream is told it: no more than the client itself has declared."""
+    declared = request.capabilities
+    if declared is None:
+        return _NO_CAPABILITIES
+    known = {
+        name: value
+        for name in ("elicitation", "sampling", "roots")
+        if (value := getattr(declared, name)) is not UNSET
+    }
+    return _encode(known) if known else _NO_CAPABILITIES
+
+
+def foreign_meta(request: Request) -> dict[str, Any] | None:
+    """The keys of the client's `_meta` that belong to no hop, and its trace."""
+    meta = request.params.meta
+    found: dict[str, Any] = {}
+    if meta is not UNSET and len(meta) > 2:
+        found = _others(bytes(meta))
+    if request.trace:
+        found = {**found, **request.trace}
+    return found or None
+
+
+_remembered: Final[OrderedDict[bytes, dict[str, Any]]] = OrderedDict()
+
+
+def _others(meta: bytes) -> dict[str, Any]:
+    """The keys of an envelope that are not its own; the last few hundred envelopes are remembered."""
+    found = _remembered.get(meta)
+    if found is None:
+        found = {name: Raw(bytes(value)) for name, value in carried_meta(Raw(meta)).items()}
+        if len(meta) <= 1024:
+            _remembered[meta] = found
+            if len(_remembered) > 512:
+                _remembered.popitem(last=False)
+    return found
