@@ -112,6 +112,9 @@ class ExpositionTests(SynchronousTestCase):
         self.assertEqual(self.value(counters, "erlmcp_connections_active", **active), 3)
         values[0] = 4
         self.assertEqual(self.value(counters, "erlmcp_connections_active", **active), 4)
+        counters.no_gauge("erlmcp_connections_active", ("main", "http"))
+        counters.no_gauge("erlmcp_upstream_stale", ("a",))
+        self.assertFalse(any("connections_active" in name for name, _ in self.samples(counters)))
         refused = {"listener": "main", "limit": "per_address"}
         self.assertEqual(self.value(counters, "erlmcp_connections_refused_total", **refused), 7)
         self.assertEqual(self.value(counters, "erlmcp_build_info", version="1.2"), 1)
@@ -126,6 +129,9 @@ class ExpositionTests(SynchronousTestCase):
         engine = ("engine_entries", "engine_bytes", "engine_write_failures_total")
         for name in ("requests_in_flight", "reactor_lag_seconds", *engine):
             counters.gauge(f"erlmcp_{name}", (), lambda: 0)
+        for name in ("stale", "open", "sessions", "waiting", "followed"):
+            counters.gauge(f"erlmcp_upstream_{name}", ("a",), lambda: 0)
+        counters.gauge("erlmcp_upstream_calls_total", ("a", "lost"), lambda: 0)
         found: dict[str, set[str]] = {}
         for name, labels in self.samples(counters):
             if name.startswith("erlmcp_") and not name.endswith(("_bucket", "_sum", "_created")):

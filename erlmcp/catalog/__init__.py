@@ -27,6 +27,7 @@ from erlmcp.catalog._errors import (
     UnsupportedDialect,
 )
 from erlmcp.catalog._field import Field
+from erlmcp.catalog._following import Following
 from erlmcp.catalog._gates import AnswerGate, ValidateGate, check_answer
 from erlmcp.catalog._header_parameters import header_parameters
 from erlmcp.catalog._provider import Provider
@@ -47,6 +48,7 @@ __all__ = [
     "Context",
     "EmbeddedResource",
     "Field",
+    "Following",
     "Image",
     "InexpressibleHint",
     "InputDeclined",

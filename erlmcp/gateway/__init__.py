@@ -4,6 +4,7 @@ from erlmcp.gateway._access import Access, ChildAccess, HttpAccess, StreamAccess
 from erlmcp.gateway._credentials import UpstreamCredentials
 from erlmcp.gateway._importing import Imported, read_host
 from erlmcp.gateway._leases import PoolSettings
+from erlmcp.gateway._metrics import expose
 from erlmcp.gateway._names import Naming, naming_problems
 from erlmcp.gateway._pins import (
     PINS_FILE,
@@ -34,6 +35,7 @@ __all__ = [
     "accepted",
     "compare",
     "digests",
+    "expose",
     "naming_problems",
     "read_host",
     "read_pins",

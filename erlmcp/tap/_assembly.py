@@ -11,7 +11,7 @@ from erlmcp import __version__, config
 from erlmcp.catalog import Catalog, NameCollision, ValidateGate, check_answer
 from erlmcp.config import ConfigurationError, Problem, ProviderSettings, Settings, UpstreamSettings
 from erlmcp.engine import FILE_NAME, Bounds, EmbeddedEngine, EngineFileError, inspect
-from erlmcp.gateway import Upstream
+from erlmcp.gateway import Upstream, expose
 from erlmcp.governor import (
     AdmitGate,
     AuthenticateGate,
@@ -132,6 +132,9 @@ def assemble(
         reactor.seconds, timeout=settings.limits.timeout, concurrency=settings.limits.concurrency
     )
     counters.gauge("erlmcp_requests_in_flight", (), lambda: admit.under_way)
+    for backend in backends:
+        if isinstance(backend, Upstream):
+            expose(counters, backend)
     engine = _engine(settings, environ if keep_state else None, reactor, counters, problems)
     middleware = _middleware(settings, problems)
     tracing = make_tracing(settings, reactor, problems)

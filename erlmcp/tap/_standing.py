@@ -10,8 +10,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from erlmcp.catalog import Provider
-from erlmcp.interfaces import Change, Complete, Definitions, IBackend, NeedsInput, Outcome, Request
+from erlmcp.catalog import Following, Provider
+from erlmcp.interfaces import (
+    Change,
+    Complete,
+    Definitions,
+    IBackend,
+    IFollowing,
+    IFollows,
+    NeedsInput,
+    Outcome,
+    Request,
+    ResourceDefinition,
+)
 from erlmcp.protocol import McpError, errors
 
 log = Logger(namespace="erlmcp.tap")
@@ -53,7 +64,7 @@ class Breaker:
         return max(0.0, self._until - now)
 
 
-@implementer(IBackend)
+@implementer(IBackend, IFollows)
 class Standing:
     """What the catalog knows of a backend: it stays when the backend behind it is replaced.
 
@@ -76,6 +87,7 @@ class Standing:
         self._backend = backend
         self._rebuild = rebuild
         self._watchers: list[Callable[[Change], None]] = []
+        self._following = Following(lambda _: self._backend)
         self._unwatch: Callable[[], None] | None = None
         self._failures = 0
         self._heard: Any = None  # the backend whose end is listened for already
@@ -99,6 +111,15 @@ class Standing:
                 self._unwatch = None
 
         return unwatch
+
+    def follow(self, uri: str) -> IFollowing:
+        """Somebody wants to hear of a resource's updates: the backend of now, and each after it, is told."""
+        return self._following.follow(uri)
+
+    def claim(self, uri: str) -> ResourceDefinition | None:
+        """What answers a URI that is in no list; None if the backend of now does not."""
+        claim: Callable[[str], ResourceDefinition | None] | None = getattr(self._backend, "claim", None)
+        return None if claim is None else claim(uri)
 
     def start(self) -> Deferred[None] | None:
         """Start the backend of now, if it has to be; be told of its end, if it tells.
@@ -155,12 +176,13 @@ class Standing:
         self.dispatch = getattr(self._backend, "dispatch", self._refuse) if plain else self._watched
 
     def _swap(self, backend: Any) -> None:
-        before = self._backend.definitions()
+        old, before = self._backend, self._backend.definitions()
         if self._unwatch is not None:
             self._unwatch()
         self._backend = backend
         if self._watchers:
             self._unwatch = backend.watch(self._tell)
+        self._following.gone(old)
         after = backend.definitions()
         for kind, tables in _KINDS:
             if any(getattr(before, table) or getattr(after, table) for table in tables):
