@@ -72,6 +72,7 @@ class SubscriptionTests(SynchronousTestCase):
         """A session's subscription is acknowledged when all answers are there, and not twice after a call's opening."""
         stub, clock = StubServer("2025-11-25", {"resources": {"subscribe": True}}), self.clock
         stub.on("resources/subscribe", None)
+        stub.on("ping", {})
         client = Client(stub.target, clock)
         self.addCleanup(lambda: self.successResultOf(client.close()))
         subscription = client.listen(lambda _: None, uris=["a:b", "c:d"])
