@@ -214,7 +214,24 @@ class Daemon(MultiService):
             hint = "restart it to take up another configuration"
             log.warn("{name}: this version does not reload: {hint}", name=name, hint=hint)  # noqa: G010 - Twisted's name
         elif self._state == "ready":
-            maybeDeferred(self.reload).addErrback(lambda failure: log.failure("the reload failed", failure))
+            self.take_up().addErrback(lambda failure: log.failure("the reload failed", failure))
+
+    def take_up(self) -> Deferred[None]:
+        """Reload; systemd is told of the beginning, and of the end whatever came of it. Fails as `reload` does.
+
+        Raises:
+            RuntimeError: there is nothing to reload.
+        """
+        if self.reload is None:
+            raise RuntimeError("this daemon does not reload")
+        self._notifier.reloading("reloading")
+
+        def over(result: Any) -> Any:
+            if self._state == "ready":
+                self._notifier.ready("ready")
+            return result
+
+        return maybeDeferred(self.reload).addBoth(over)
 
     async def _stop(self) -> None:
         self._state = "draining"
