@@ -1,6 +1,6 @@
 """Listeners from their settings: made, counted, and refused where others could reach them unasked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from erlmcp.jsonrpc import Limits
 from erlmcp.server import Server
 from erlmcp.telemetry import Counters
 from erlmcp.transports import EndpointError
+from erlmcp.workers import passed
 
 OPEN = (
     "others than this machine can reach it, and it has no authentication: listen on a loopback address"
@@ -44,13 +45,23 @@ class FrontendMaker:
         settings: the configuration.
         reactor: what the listeners run on.
         counters: where their connections are counted.
+        reactors: in a worker, the reactor of each listener by its name.
 
     Attributes:
+        channels: those of the listeners that were made, by their names.
         problems: what was wrong with those that could not be made.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, counters: Counters) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        counters: Counters,
+        reactors: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.channels: dict[str, Any] = {}
         self.problems: list[Problem] = []
+        self._reactors = reactors
         self._settings = settings
         self._reactor = reactor
         self._counters = counters
@@ -67,13 +78,15 @@ class FrontendMaker:
         limits = ConnectionLimits(
             one.limits.wire, connections=one.limits.connections, per_address=one.limits.per_address
         )
+        reactors = self._reactors
         context = ListenContext(
             name=one.name,
-            reactor=self._reactor,
+            reactor=self._reactor if reactors is None else reactors[one.name],
             channel=server.channel(message_limits(one.limits)),
             limits=limits,
-            endpoint=one.endpoint,
+            endpoint=one.endpoint if reactors is None else passed(one.endpoint),
         )
+        self.channels[one.name] = context.channel
         make = partial(transport.listener, context, one.options)
         try:
             listener = make()
@@ -87,17 +100,23 @@ class FrontendMaker:
         self._count(one, limits)
         return Frontend(listener=listener, endpoint=one.endpoint, open=one.auth == "none", remake=make)
 
-    def console(self) -> Frontend | None:
-        """Make the listener for health and metrics, if one is configured, or note a problem."""
+    def console(self, metrics: Callable[[], Any] | None = None) -> Frontend | None:
+        """Make the listener for health and metrics, if one is configured, or note a problem.
+
+        Args:
+            metrics: gives the text of ``/metrics``, or a Deferred of it; None for that of this process alone.
+        """
         telemetry = self._settings.telemetry
         key = "telemetry.endpoint"
         if telemetry.endpoint is None:
             return None
         # twisted.web and prometheus_client take their time to import: only who asks for them pays.
         from erlmcp.console import ConsoleListener
-        from erlmcp.telemetry.exposition import Exposition
 
-        metrics = Exposition(self._counters, __version__).text
+        if metrics is None:
+            from erlmcp.telemetry.exposition import Exposition
+
+            metrics = Exposition(self._counters, __version__).text
         make = partial(
             ConsoleListener, self._reactor, telemetry.endpoint, metrics=metrics, hosts=telemetry.hosts
         )

@@ -15,6 +15,7 @@ from erlmcp.tap._daemon import Answers, Daemon
 from erlmcp.tap._exit import StartFailed, on_terminal
 from erlmcp.tap._logging import configure
 from erlmcp.tap._options import Options
+from erlmcp.tap._parent import Household
 
 
 def makeService(options: Options) -> Daemon:
@@ -49,15 +50,20 @@ def make_daemon(
     Raises:
         StartFailed: as `makeService`.
     """
+    household = None
     try:
-        parts = assemble(
-            settings,
-            backends,
-            reactor,
-            transports=config.transports(),
-            environ=os.environ,
-            keep_state=keep_state,
-        )
+        if settings.server.workers:
+            household = Household(settings, backends, reactor, os.environ, keep_state=keep_state)
+            parts = household.parts
+        else:
+            parts = assemble(
+                settings,
+                backends,
+                reactor,
+                transports=config.transports(),
+                environ=os.environ,
+                keep_state=keep_state,
+            )
     except ConfigurationError as error:
         raise StartFailed(f"erlmcp cannot start:\n{error}") from None
     notifier = Notifier(os.environ)
@@ -73,6 +79,7 @@ def make_daemon(
         hangs_up=hangs_up,
         notifier=notifier,
         admin_answers=answers,
+        frontends=None if household is None else household.spec,
         # Last, so that nobody is told that we are alive before all the rest is there.
         last=[*admin, ChildSpec("watchdog", lambda: watchdog)],
     )

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from erlmcp.engine import EngineHost
 from erlmcp.interfaces import IEngine
 from erlmcp.telemetry import Sums
+from erlmcp.workers._adopting import spell
 from erlmcp.workers._line import LineLost, Refused, pair
 from erlmcp.workers._places import Place
 from erlmcp.workers._process import State, WorkerProcess
@@ -202,10 +203,7 @@ def _handed(one: WorkerProcess, owner: str, descriptor: int) -> Deferred[Any]:
 
 
 def _door_address(place: Place) -> str:
-    if not place.doors or not place.addresses:
-        return ""
-    name = getattr(place.addresses[0], "name", b"")
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name or "")
+    return spell(place.addresses[0]) if place.doors and place.addresses else ""
 
 
 def _unknown(what: str) -> Any:

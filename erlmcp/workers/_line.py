@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.amp import AMP, Argument, Command, Descriptor, String
+from twisted.protocols.amp import AMP, Argument, BinaryBoxProtocol, Command, Descriptor, String
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -125,16 +125,16 @@ class Line(AMP):
         if self.open:
             self.transport.abortConnection()
 
-    def connectionMade(self) -> None:
-        """See `twisted.internet.interfaces.IProtocol`."""
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
+        """See `twisted.internet.interfaces.IProtocol`. AMP's own would log each connection."""
         self.open = True
-        self.transport.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
-        super().connectionMade()  # type: ignore[no-untyped-call]
+        BinaryBoxProtocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
+        transport.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See `twisted.internet.interfaces.IProtocol`."""
         self.open = False
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        BinaryBoxProtocol.connectionLost(self, reason)  # type: ignore[no-untyped-call]
         # Descriptors that no message has claimed.
         for descriptor in self._descriptors.values():
             os.close(descriptor)

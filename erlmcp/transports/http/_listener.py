@@ -93,6 +93,13 @@ class HttpListener:
 
         return listen(self._endpoint, self._description, self.factory).addCallback(bound)
 
+    def retire(self) -> Deferred[None]:
+        """Another listens here now: accept no more, and close each connection with its next answer."""
+        port, self._port = self._port, None
+        for connection in list(self._shared.connections):
+            connection.retire()
+        return unlisten(port)
+
     def drain(self) -> Deferred[None]:
         """Accept no more, close what is idle, let the rest end; fires when no connection is left."""
         self._shared.draining = True

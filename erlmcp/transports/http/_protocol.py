@@ -247,6 +247,10 @@ class HttpConnection:
 
     # What the listener calls
 
+    def retire(self) -> None:
+        """Close with the next answer, or the one under way."""
+        self.closes = True
+
     def drain(self) -> None:
         """Answer what has begun, then close; now, if nothing has."""
         self.closes = True

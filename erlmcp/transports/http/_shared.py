@@ -21,6 +21,9 @@ _SPARE: Final = 256
 class Connection(Protocol):
     """What a listener asks of each of its connections."""
 
+    def retire(self) -> None:
+        """Close with the next answer."""
+
     def drain(self) -> None:
         """Answer what has begun, then close."""
 
