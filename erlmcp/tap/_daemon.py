@@ -70,7 +70,7 @@ class Daemon(MultiService):
         self.tree: Supervisor | None = None
         self.admin_answers: Answers = {} if admin_answers is None else admin_answers
         self.admin_answers["status"] = lambda _question: self.report()
-        self.reload: Callable[[], Deferred[None]] | None = None
+        self.reload: Callable[[], Deferred[Any]] | None = None
         self.up: Callable[[BaseException | None], None] = lambda _: None
         self._reactor = reactor
         self._drain = drain
@@ -216,7 +216,7 @@ class Daemon(MultiService):
         elif self._state == "ready":
             self.take_up().addErrback(lambda failure: log.failure("the reload failed", failure))
 
-    def take_up(self) -> Deferred[None]:
+    def take_up(self) -> Deferred[Any]:
         """Reload; systemd is told of the beginning, and of the end whatever came of it. Fails as `reload` does.
 
         Raises:

@@ -64,7 +64,9 @@ class Household:
         self._environ = environ
         sealing = self.sealing = sealing_of(settings, environ)
         # Made up for this process, and not to be had again: they stay.
-        self.ephemeral = settings.server.keys is None and config.state_directory(settings.server, environ) is None
+        self.ephemeral = (
+            settings.server.keys is None and config.state_directory(settings.server, environ) is None
+        )
         parts = assemble(
             settings,
             backends,

@@ -12,7 +12,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from erlmcp.config import ConfigurationError, Settings
-from erlmcp.systemd import Notifier
 from erlmcp.tap._exit import StartFailed
 from erlmcp.tap._logging import configure
 from erlmcp.tap._parent import Household, sealing_of, unfit
@@ -43,7 +42,9 @@ class ReloadFailed(Exception):  # noqa: N818 - it is what happened
 class Change(Protocol):
     """How one kind of daemon takes up another configuration."""
 
-    settings: Settings
+    @property
+    def settings(self) -> Settings:
+        """The configuration as it is now."""
 
     async def take_up(self, settings: Settings) -> None:
         """Change to it.
@@ -59,13 +60,11 @@ class Reload:
     Args:
         load: reads and checks it.
         change: changes to it.
-        notifier: tells systemd.
     """
 
-    def __init__(self, load: Callable[[], Settings], change: Change, notifier: Notifier) -> None:
+    def __init__(self, load: Callable[[], Settings], change: Change) -> None:
         self._load = load
         self._change = change
-        self._notifier = notifier
         self._running = False
         self._waiting: list[Deferred[str]] = []
 
@@ -85,11 +84,9 @@ class Reload:
             while self._waiting:
                 asked, self._waiting = self._waiting, []
                 said = "the reload failed; the log says why"
-                self._notifier.reloading("reloading")
                 try:
                     said = await self._once()
                 finally:
-                    self._notifier.ready("ready")
                     for one in asked:
                         one.callback(said)
         finally:

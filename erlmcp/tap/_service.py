@@ -16,6 +16,7 @@ from erlmcp.tap._exit import StartFailed, on_terminal
 from erlmcp.tap._logging import configure
 from erlmcp.tap._options import Options
 from erlmcp.tap._parent import Household
+from erlmcp.tap._reload import HouseholdChange, Reload
 
 
 def makeService(options: Options) -> Daemon:
@@ -27,7 +28,7 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     configure(options.settings.telemetry)
-    return make_daemon(options.settings, options.backends, reactor)
+    return make_daemon(options.settings, options.backends, reactor, load=options.load)
 
 
 def make_daemon(
@@ -37,6 +38,7 @@ def make_daemon(
     *,
     keep_state: bool = True,
     hangs_up: Callable[[], bool] = on_terminal,
+    load: Callable[[], Settings] | None = None,
 ) -> Daemon:
     """Make a daemon.
 
@@ -46,6 +48,7 @@ def make_daemon(
         reactor: what it runs on.
         keep_state: whether the engine may have its file in the state directory.
         hangs_up: as `Daemon` has it.
+        load: reads the configuration anew, for a reload; None if there is none.
 
     Raises:
         StartFailed: as `makeService`.
@@ -72,7 +75,7 @@ def make_daemon(
     answers: Answers = {}
     folder = config.runtime_directory(settings.server) if keep_state else None
     admin = [] if folder is None else [ChildSpec("admin", partial(AdminService, reactor, folder, answers))]
-    return Daemon(
+    daemon = Daemon(
         parts,
         reactor,
         drain=settings.server.drain,
@@ -83,3 +86,7 @@ def make_daemon(
         # Last, so that nobody is told that we are alive before all the rest is there.
         last=[*admin, ChildSpec("watchdog", lambda: watchdog)],
     )
+    if load is not None and household is not None:
+        daemon.reload = Reload(load, HouseholdChange(household, reactor, os.environ))
+        answers["reload"] = lambda _: daemon.take_up()
+    return daemon

@@ -128,13 +128,13 @@ class Line(AMP):
     def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
         """See `twisted.internet.interfaces.IProtocol`. AMP's own would log each connection."""
         self.open = True
-        BinaryBoxProtocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
+        BinaryBoxProtocol.makeConnection(self, transport)
         transport.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See `twisted.internet.interfaces.IProtocol`."""
         self.open = False
-        BinaryBoxProtocol.connectionLost(self, reason)  # type: ignore[no-untyped-call]
+        BinaryBoxProtocol.connectionLost(self, reason)
         # Descriptors that no message has claimed.
         for descriptor in self._descriptors.values():
             os.close(descriptor)
