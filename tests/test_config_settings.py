@@ -154,7 +154,7 @@ class WrongTests(ConfigTestCase):
     def test_all_at_once(self) -> None:
         text = PROVIDER + "[server]\nnmae = 'x'\ndrain = 'soon'\npage_size = 0\n[limitz]\n[[listen]]\nx = 1\n"
         tables = "engine, limits, listen, provider, server, telemetry"
-        server = "drain, instructions, keys, middleware, name, page_size, runtime, state, title, version"
+        server = "drain, instructions, keys, middleware, name, page_size, runtime, state, title, version, workers"
         self.assertEqual(
             self.problems(text),
             [
@@ -181,10 +181,10 @@ class WrongTests(ConfigTestCase):
     def test_not_in_this_version(self) -> None:
         text = (
             PROVIDER
-            + "isolation = 'process'\n[server]\nworkers = 2\n[[upstream]]\n[auth]\n[[role]]\n[[limit]]\n"
+            + "isolation = 'process'\n[[upstream]]\n[auth]\n[[role]]\n[[limit]]\n"
         )
         problems = self.problems(text + "[receipts]\n")
-        self.assertEqual(len(problems), 7)
+        self.assertEqual(len(problems), 6)
         for problem in problems[:-1]:
             self.assertIn("not in this version", problem)
         self.assertIn(

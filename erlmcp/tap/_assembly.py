@@ -14,6 +14,7 @@ from erlmcp.governor import (
     AdmitGate,
     AuthenticateGate,
     AuthorizeGate,
+    ConnectionLimits,
     LimitsGate,
     RateGate,
 )
@@ -41,6 +42,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         engine: what is shared, not started yet; None for none.
         tracing: a service that makes spans between its start, which is after the fork, and its stop; None for none.
         channels: those of the listeners, by their names.
+        limits: who may connect, likewise.
     """
 
     server: Server
@@ -52,22 +54,27 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     engine: Any = None
     tracing: Any = None
     channels: Mapping[str, Any] = {}
+    limits: Mapping[str, ConnectionLimits] = {}
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
     """What several processes of one daemon, or several generations in one, have together.
 
     Attributes:
-        engine: what they share.
         owner: the name of this one.
         relay: its way to the others.
-        reactors: listener's name -> the reactor that its sockets come with.
+        engine: what they share; None for the first, which makes it.
+        reactors: listener's name -> the reactor that its sockets come with; None where they are yet to be bound.
+        counters: what is counted by all of one process; None for none yet.
+        tracing: what makes spans for all of one process, if there are counters.
     """
 
-    engine: Any
     owner: str
     relay: Relay
-    reactors: Mapping[str, Any]
+    engine: Any = None
+    reactors: Mapping[str, Any] | None = None
+    counters: Counters | None = None
+    tracing: Any = None
 
 
 def backends_for(settings: Settings, plugins: Mapping[str, Any]) -> list[Any]:
@@ -136,18 +143,21 @@ def assemble(
     else:
         ring, origin = KeyRing(sealing.keys), sealing.origin
     catalog, standing = _catalog(settings, backends, reactor, problems)
-    counters = Counters()
+    counters = (None if share is None else share.counters) or Counters()
     admit = AdmitGate(
         reactor.seconds, timeout=settings.limits.timeout, concurrency=settings.limits.concurrency
     )
     counters.gauge("erlmcp_requests_in_flight", (), lambda: admit.under_way)
     engine: Any
-    if share is None:
+    if share is None or share.engine is None:
         engine = _engine(settings, environ if keep_state else None, reactor, counters, problems)
     else:
         engine = share.engine
     middleware = _middleware(settings, problems)
-    tracing = make_tracing(settings, reactor, problems)
+    if share is not None and share.counters is not None:
+        tracing = share.tracing
+    else:
+        tracing = make_tracing(settings, reactor, problems)
     sizes = {one.name: one.limits.message for one in settings.listen}
     server = Server(
         name=settings.server.name,
@@ -179,7 +189,7 @@ def assemble(
     )
     maker = FrontendMaker(settings, reactor, counters, None if share is None else share.reactors)
     made = [maker.frontend(one, server, transports[one.transport]) for one in settings.listen]
-    console = maker.console(metrics) if share is None else None
+    console = maker.console(metrics) if share is None or share.engine is None else None
     if share is not None:
         share.relay.channels.update(maker.channels)
     problems += maker.problems
@@ -195,6 +205,7 @@ def assemble(
         engine=engine,
         tracing=tracing,
         channels=maker.channels,
+        limits=maker.limits,
     )
 
 

@@ -47,6 +47,7 @@ class Daemon(MultiService):
         tree: the root supervisor; None before the start.
         admin_answers: by question, what gives the answer on the admin socket; others may add theirs.
         reload: takes up another configuration on a hang-up; None if that cannot be done.
+        also_draining: gives what else is on its way out, for which a drain waits too.
         up: called once it serves, with None, or cannot, with the error.
     """
 
@@ -71,6 +72,7 @@ class Daemon(MultiService):
         self.admin_answers: Answers = {} if admin_answers is None else admin_answers
         self.admin_answers["status"] = lambda _question: self.report()
         self.reload: Callable[[], Deferred[Any]] | None = None
+        self.also_draining: Callable[[], list[Deferred[None]]] = list
         self.up: Callable[[BaseException | None], None] = lambda _: None
         self._reactor = reactor
         self._drain = drain
@@ -240,7 +242,7 @@ class Daemon(MultiService):
         if self.tree is not None:
             frontends = self.tree.service("frontends" if self._frontends is None else self._frontends.name)
             drain = getattr(frontends, "drain", lambda: succeed(None))
-            draining = [maybeDeferred(drain)]
+            draining = [maybeDeferred(drain), *self.also_draining()]
             drained = await self._within(self._drain, [*draining, maybeDeferred(self.parts.server.drain)])
             if not drained:
                 left = self.parts.server.in_flight

@@ -14,7 +14,6 @@ from erlmcp.jsonrpc import Limits
 from erlmcp.server import Server
 from erlmcp.telemetry import Counters
 from erlmcp.transports import EndpointError
-from erlmcp.workers import passed
 
 OPEN = (
     "others than this machine can reach it, and it has no authentication: listen on a loopback address"
@@ -45,10 +44,11 @@ class FrontendMaker:
         settings: the configuration.
         reactor: what the listeners run on.
         counters: where their connections are counted.
-        reactors: in a worker, the reactor of each listener by its name.
+        reactors: where listeners come with their sockets, the reactor of each by its name.
 
     Attributes:
         channels: those of the listeners that were made, by their names.
+        limits: who may connect, likewise.
         problems: what was wrong with those that could not be made.
     """
 
@@ -60,6 +60,7 @@ class FrontendMaker:
         reactors: Mapping[str, Any] | None = None,
     ) -> None:
         self.channels: dict[str, Any] = {}
+        self.limits: dict[str, ConnectionLimits] = {}
         self.problems: list[Problem] = []
         self._reactors = reactors
         self._settings = settings
@@ -84,8 +85,9 @@ class FrontendMaker:
             reactor=self._reactor if reactors is None else reactors[one.name],
             channel=server.channel(message_limits(one.limits)),
             limits=limits,
-            endpoint=one.endpoint if reactors is None else passed(one.endpoint),
+            endpoint=one.endpoint if reactors is None else reactors[one.name].describe(one.endpoint),
         )
+        self.limits[one.name] = limits
         self.channels[one.name] = context.channel
         make = partial(transport.listener, context, one.options)
         try:
@@ -139,9 +141,16 @@ class FrontendMaker:
 
     def _count(self, one: ListenSettings, limits: ConnectionLimits) -> None:
         self._counters.gauge("erlmcp_connections_active", (one.name, one.transport), lambda: limits.active)
+        name = "erlmcp_connections_refused_total"
         for limit in limits.refused:
-            refused = partial(limits.refused.__getitem__, limit)
-            self._counters.gauge("erlmcp_connections_refused_total", (one.name, limit), refused)
+            before = self._counters.gauges.get(name, {}).get((one.name, limit))
+            # Of a listener that this one takes the place of: a total never falls.
+            past = 0.0 if before is None else before()
+            self._counters.gauge(name, (one.name, limit), partial(_refused, limits, limit, past))
+
+
+def _refused(limits: ConnectionLimits, limit: str, past: float) -> float:
+    return past + limits.refused[limit]
 
 
 def message_limits(limits: ListenerLimits) -> Limits:

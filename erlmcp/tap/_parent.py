@@ -41,8 +41,7 @@ class Household:
         crew: the workers.
         spec: the child that they are of the daemon's tree.
         settings: the configuration as it is now.
-        sealing: the sealing keys.
-        ephemeral: whether they are this process's alone.
+        own_keys: the sealing keys, if they are made up for this process; None if they can be read anew.
         places: where it listens, by listener.
         workers: the workers' supervisor, once there is one.
 
@@ -62,11 +61,8 @@ class Household:
         self.settings = settings
         self._reactor = reactor
         self._environ = environ
-        sealing = self.sealing = sealing_of(settings, environ)
-        # Made up for this process, and not to be had again: they stay.
-        self.ephemeral = (
-            settings.server.keys is None and config.state_directory(settings.server, environ) is None
-        )
+        self.own_keys = own_keys(settings, environ)
+        sealing = self.own_keys or sealing_of(settings, environ)
         parts = assemble(
             settings,
             backends,
@@ -173,6 +169,13 @@ def sealing_of(settings: Settings, environ: Mapping[str, str]) -> SealingKeys:
         return config.sealing_keys(settings.server, environ)
     except ValueError as error:
         raise ConfigurationError([settings.problem("server.keys", str(error))]) from None
+
+
+def own_keys(settings: Settings, environ: Mapping[str, str]) -> SealingKeys | None:
+    """Sealing keys that are made up for this process, where there are none to be read; they stay over a reload."""
+    if settings.server.keys is not None or config.state_directory(settings.server, environ) is not None:
+        return None
+    return config.sealing_keys(settings.server, environ)
 
 
 def command() -> list[str]:

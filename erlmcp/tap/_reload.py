@@ -147,9 +147,7 @@ class HouseholdChange:
         plan = crew.plan
         places, new = await self._bind(settings)
         try:
-            sealing = sealing_of(settings, self._environ)
-            if household.ephemeral:
-                sealing = household.sealing
+            sealing = household.own_keys or sealing_of(settings, self._environ)
             await self._room(count)
             crew.plan = household.plan(msgspec.structs.replace(settings, server=server), sealing, places)
             if workers is None:

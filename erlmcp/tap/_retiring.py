@@ -38,8 +38,7 @@ class Generation:
     @property
     def connections(self) -> int:
         """How many there are."""
-        active = self._parts.counters.gauges.get("erlmcp_connections_active", {})
-        return int(sum(read() for read in active.values()))
+        return sum(one.active for one in self._parts.limits.values())
 
     async def retire(self, seconds: float) -> None:
         """Go: listen no more, answer what comes, and wait until nothing is left to wait for.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from secrets import token_hex
 from typing import Any
 
 from erlmcp import config
@@ -10,13 +11,15 @@ from erlmcp.admin import AdminService
 from erlmcp.config import ConfigurationError, Settings
 from erlmcp.supervision import ChildSpec
 from erlmcp.systemd import Notifier, Watchdog
-from erlmcp.tap._assembly import assemble
+from erlmcp.tap._assembly import Share, assemble
 from erlmcp.tap._daemon import Answers, Daemon
 from erlmcp.tap._exit import StartFailed, on_terminal
+from erlmcp.tap._in_place import InPlaceChange
 from erlmcp.tap._logging import configure
 from erlmcp.tap._options import Options
-from erlmcp.tap._parent import Household
-from erlmcp.tap._reload import HouseholdChange, Reload
+from erlmcp.tap._parent import Household, own_keys
+from erlmcp.tap._reload import Change, HouseholdChange, Reload
+from erlmcp.workers import Relay
 
 
 def makeService(options: Options) -> Daemon:
@@ -53,12 +56,15 @@ def make_daemon(
     Raises:
         StartFailed: as `makeService`.
     """
-    household = None
+    household = relay = sealing = None
     try:
         if settings.server.workers:
             household = Household(settings, backends, reactor, os.environ, keep_state=keep_state)
             parts = household.parts
         else:
+            if load is not None:
+                relay = Relay(token_hex(4))
+                sealing = own_keys(settings, os.environ)
             parts = assemble(
                 settings,
                 backends,
@@ -66,6 +72,8 @@ def make_daemon(
                 transports=config.transports(),
                 environ=os.environ,
                 keep_state=keep_state,
+                sealing=sealing,
+                share=None if relay is None else Share(owner=relay.owner, relay=relay),
             )
     except ConfigurationError as error:
         raise StartFailed(f"erlmcp cannot start:\n{error}") from None
@@ -86,7 +94,12 @@ def make_daemon(
         # Last, so that nobody is told that we are alive before all the rest is there.
         last=[*admin, ChildSpec("watchdog", lambda: watchdog)],
     )
-    if load is not None and household is not None:
-        daemon.reload = Reload(load, HouseholdChange(household, reactor, os.environ))
+    change: Change | None = None
+    if household is not None:
+        change = HouseholdChange(household, reactor, os.environ)
+    elif relay is not None:
+        change = InPlaceChange(daemon, settings, relay, sealing, reactor, os.environ)
+    if load is not None and change is not None:
+        daemon.reload = Reload(load, change)
         answers["reload"] = lambda _: daemon.take_up()
     return daemon

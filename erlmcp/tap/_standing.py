@@ -78,6 +78,7 @@ class Standing:
         self._watchers: list[Callable[[Change], None]] = []
         self._unwatch: Callable[[], None] | None = None
         self._failures = 0
+        self._left = False
         self._heard: Any = None  # the backend whose end is listened for already
         self._serve()
 
@@ -111,9 +112,18 @@ class Standing:
                 lambda failure: self._lost(backend, failure.value),
             )
 
+    @property
+    def backend(self) -> Any:
+        """The backend of now."""
+        return self._backend
+
+    def leave(self) -> None:
+        """Another has the backend from now on: it is not to be stopped here."""
+        self._left = True
+
     def stop(self) -> None:
         """Stop the backend of now."""
-        if hasattr(self._backend, "stop"):
+        if not self._left and hasattr(self._backend, "stop"):
             self._backend.stop()
 
     def replace(self, reactor: Any) -> None:

@@ -57,6 +57,11 @@ class StreamListener:
         """See `IListener`; fails with `BindError`."""
         return listen(self._endpoint, self._description, self._factory).addCallback(self._bound)
 
+    def give_port(self) -> IListeningPort | None:
+        """Give the port away, to whoever serves it from now on; None if there is none."""
+        port, self._port = self._port, None
+        return port
+
     def retire(self) -> Deferred[None]:
         """Another listens here now: accept no more."""
         return self._stop()

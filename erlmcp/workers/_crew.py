@@ -67,6 +67,7 @@ class Crew:
         self._arguments = arguments
         self._ended = Sums()
         self._waiting: deque[tuple[str, socket.socket]] = deque()
+        self._warm: dict[int, WorkerProcess] = {}
         self._met: list[WorkerProcess] = []
 
     @property
@@ -79,12 +80,28 @@ class Crew:
         """How many are on their way out."""
         return sum(one.state is State.ENDING for one in self.processes)
 
+    def warm(self, slots: int) -> None:
+        """Begin a worker for each slot: their interpreters start at the same time, and are made ready in turn."""
+        for slot in range(1, slots + 1):
+            one = self._warm[slot] = self._spawn(slot)
+            one.gone.addErrback(self._cooled, one)
+
     def start(self, slot: int) -> WorkerProcess:
         """Begin a worker of a slot; see `make_ready`.
 
         Args:
             slot: from 1.
         """
+        return self._warm.pop(slot, None) or self._spawn(slot)
+
+    def _cooled(self, failure: Failure, one: WorkerProcess) -> Failure | None:
+        """It has ended; before anybody has asked for it, nobody hears of it."""
+        if self._warm.get(one.slot) is not one:
+            return failure
+        del self._warm[one.slot]
+        return None
+
+    def _spawn(self, slot: int) -> WorkerProcess:
         plan = self.plan
         places = {name: _door_address(place) for name, place in plan.places.items()}
         begin = Begin(token_hex(4), slot, plan.settings, list(plan.keys), places)
@@ -175,7 +192,9 @@ class Crew:
         return done.addCallback(counted)
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """Let nobody wait any more, and nobody be there for nothing."""
+        for slot in list(self._warm):
+            self._warm.pop(slot).end(0.0, gently=False)
         while self._waiting:
             self._waiting.popleft()[1].close()
 

@@ -149,11 +149,17 @@ class Workers(Supervisor):
 
     def startService(self) -> Deferred[None]:
         """Bind, if that has not been done; start the workers; fires when all are ready."""
-        started: Deferred[None] = self._bind_once().addCallback(lambda _: super(Workers, self).startService())
+
+        def bound(_: None) -> Deferred[None]:
+            self.crew.warm(len(self.slots))
+            return super(Workers, self).startService()
+
+        started: Deferred[None] = self._bind_once().addCallback(bound)
         return started
 
     def stopService(self) -> Deferred[None]:
         """End the workers; then nobody listens any more."""
+        self.crew.close()
         stopped: Deferred[None] = super().stopService().addBoth(lambda _: self._unbind())
         return stopped
 

@@ -93,6 +93,11 @@ class HttpListener:
 
         return listen(self._endpoint, self._description, self.factory).addCallback(bound)
 
+    def give_port(self) -> IListeningPort | None:
+        """Give the port away, to whoever serves it from now on; None if there is none."""
+        port, self._port = self._port, None
+        return port
+
     def retire(self) -> Deferred[None]:
         """Another listens here now: accept no more, and close each connection with its next answer."""
         port, self._port = self._port, None
