@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 from unittest import TestCase
 
+from tests.certificates import write_certificate
 from tests.daemon import ERLMCP, PATIENCE, Daemon, environment, free_port
 
 META = {
@@ -135,6 +136,8 @@ class FailureTests(TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.port, self.lines, self.console = free_port(), free_port(), free_port()
+        self.tls, self.pem = free_port(), self.folder / "server.pem"
+        write_certificate(self.pem)
         self.runtime = self.folder / "run"
         config = self.folder / "erlmcp.toml"
         config.write_text(
@@ -153,6 +156,10 @@ class FailureTests(TestCase):
             name = 'lines'
             transport = 'tcp'
             endpoint = 'tcp:{self.lines}:interface=127.0.0.1'
+            [[listen]]
+            name = 'sealed'
+            transport = 'tcp'
+            endpoint = 'ssl:{self.tls}:privateKey={self.pem}:certKey={self.pem}:interface=127.0.0.1'
             [telemetry]
             endpoint = 'tcp:{self.console}:interface=127.0.0.1'
             """
@@ -309,6 +316,18 @@ class FailureTests(TestCase):
         self.assertEqual((found["state"], found["restarts"]), ("up", 1))
         self.assertIn("its port was closed", found["error"])
         self.ends_well()
+
+    def test_what_cannot_be_healed(self) -> None:
+        """What cannot be made anew takes its supervisor along, and that one the root: then it is systemd's turn."""
+        self.pem.unlink()
+        self.assertEqual(self.client.text("lose_port", port=self.tls), "lost")
+        until(lambda: self.ready()[0] == 503)
+        self.client.close()
+        self.assertEqual(self.daemon.wait(), 1, self.daemon.output())
+        said = self.daemon.output()
+        self.assertIn("cannot go on: frontends ended again", said)
+        self.assertIn("No such file or directory", said)
+        self.assertIn("stopped", said)
 
     def listens(self) -> bool:
         """Whether the line listener answers."""
