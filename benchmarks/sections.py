@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from benchmarks import lines, web
+from benchmarks import lines, second, web
 from benchmarks.processes import Server, load_core
 from benchmarks.report import Figure, Row, verdict
 from benchmarks.servers import Fleet
@@ -126,6 +126,56 @@ def http(plan: Plan) -> None:
     plan.hold(
         "TLS 1.3, HTTP/1.1", secured, found["sdk-low"], "sdk-low plain", at_least=6, target=9, figure=16_000
     )
+
+
+def http2(plan: Plan) -> None:
+    """Requests per second over HTTP/2, 10 streams on each of 8 connections, against the SDK's HTTP/1.1."""
+    if not second.is_there():
+        plan.say("  h2load (nghttp2-client) is not installed")
+        return
+    with contextlib.ExitStack() as stack:
+        made = plan.fleet.peer("sdk-low")
+        if made is None:
+            plan.say("  sdk-low cannot be run here")
+            return
+        stack.enter_context(made[0])
+        daemon, (plain, secure) = plan.fleet.second()
+        stack.enter_context(daemon)
+
+        def run(requests: int, streams: int, *, tls: bool) -> tuple[float, float]:
+            before = daemon.processor_seconds()
+            port = secure if tls else plain
+            result = second.load(
+                port, plan.fleet.cache, requests=requests, connections=8, streams=streams, tls=tls
+            )
+            if result["errors"]:
+                raise RuntimeError(f"{result['errors']} of {requests} failed")
+            used = daemon.processor_seconds() - before
+            return requests / result["seconds"], used / requests * 1e6
+
+        web.check(made[1])
+        web.load(made[1], seconds=1)
+        kinds = {
+            "h2c, 10 streams": (10, False),
+            "h2c, 1 stream": (1, False),
+            "h2 on TLS, 10 streams": (10, True),
+        }
+        rates: dict[str, list[float]] = {"sdk-low": [], **{kind: [] for kind in kinds}}
+        costs: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for streams, tls in kinds.values():
+            run(5000, streams, tls=tls)
+        for _ in range(plan.runs):
+            result = web.load(made[1], seconds=plan.seconds)
+            rates["sdk-low"].append(result["requests"] / result["seconds"])
+            for kind, (streams, tls) in kinds.items():
+                rate, cost = run(round(plan.seconds * 10_000), streams, tls=tls)
+                rates[kind].append(rate)
+                costs[kind].append(cost)
+    plan.note("HTTP/2", "req/s", rates)
+    plan.note("HTTP/2, server CPU", "µs/request", costs)
+    found = plan.figures["HTTP/2"]
+    ours, theirs = found["h2c, 10 streams"], found["sdk-low"]
+    plan.hold("HTTP/2, 10 streams a connection", ours, theirs, "sdk-low HTTP/1.1", at_least=3, figure=8_000)
 
 
 def eras(plan: Plan) -> None:
@@ -302,6 +352,7 @@ def rest(plan: Plan) -> None:
 
 SECTIONS: dict[str, Callable[[Plan], None]] = {
     "http": http,
+    "http2": http2,
     "eras": eras,
     "stdio": stdio,
     "tcp": tcp,

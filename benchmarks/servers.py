@@ -59,6 +59,27 @@ class Fleet:
         command = [*TWISTD, "erlmcp", "--provider", PROVIDER, *arguments]
         return Server(command, self._log("erlmcp"), ports=ports, environment=self.environment), ports
 
+    def second(self) -> tuple[Server, tuple[int, int]]:
+        """The daemon with HTTP/2, as h2c on the first port and over TLS on the second."""
+        plain, secure = free_port(), free_port()
+        key, certificate = self._certificate()
+        lines = [
+            "[[provider]]",
+            f'use = "{PROVIDER}"',
+            "[[listen]]",
+            'transport = "http"',
+            f'endpoint = "tcp:{plain}:interface=127.0.0.1"',
+            "h2c = true",
+            "[[listen]]",
+            'transport = "http"',
+            f'endpoint = "ssl:{secure}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"',
+        ]
+        file = self.cache / "second.toml"
+        file.write_text("\n".join(lines) + "\n")
+        command = [*TWISTD, "erlmcp", "--config", str(file)]
+        server = Server(command, self._log("erlmcp"), ports=[plain, secure], environment=self.environment)
+        return server, (plain, secure)
+
     def stdio(self) -> Server:
         """``erlmcp stdio`` on pipes."""
         run = "import sys; from erlmcp.cli import main; sys.exit(main())"

@@ -5,21 +5,27 @@ On a machine that others use as well, these figures hold still where requests pe
 
 import time
 from collections.abc import Callable
+from struct import Struct
 from typing import Any
 
+from hpack import Encoder
+from hyperframe.frame import DataFrame, SettingsFrame, WindowUpdateFrame
 from msgspec import UNSET
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from benchmarks.lines import call
 from benchmarks.report import table
 from benchmarks.servers import PROVIDER
-from benchmarks.web import request
+from benchmarks.web import HEADERS, request
 from erlmcp import config
 from erlmcp.interfaces import Peer
 from erlmcp.jsonrpc import Codec, Limits
 from erlmcp.protocol import Params, read_meta
 from erlmcp.tap import assemble, backends_for
+from erlmcp.transports.http._answers import PREFACE
+from erlmcp.transports.http._shared import Second
 
+_HEAD = Struct(">HBBBI")
 BATCH = 500
 BATCHES = 60
 
@@ -115,6 +121,8 @@ def steps() -> None:
         ),
         "http connection: a POST in, a response out": (lambda: web.dataReceived(post), lambda: web_wire.last),
     }
+    second, second_wire = _second(parts)
+    actions["http/2 connection: a POST in, a response out"] = (second, lambda: second_wire.last)
     rows: list[tuple[str, ...]] = []
     for name, (step, answer) in actions.items():
         step()
@@ -122,6 +130,33 @@ def steps() -> None:
             raise RuntimeError(f"{name}: this is no echo: {answer()[:500]!r}")
         rows.append((name, f"{best(step):.2f}"))
     print(table(("step", "µs"), rows))
+
+
+def _second(parts: Any) -> tuple[Callable[[], object], _Wire]:
+    """One connection of HTTP/2 to the first listener; a step sends the next request on it."""
+    listener = parts.frontends[0].listener
+    listener.shared.second = Second(h2c=True)
+    connection = listener.factory.buildProtocol(None)
+    wire = _Wire()  # type: ignore[no-untyped-call]
+    connection.makeConnection(wire)
+    window = WindowUpdateFrame(0, 2**31 - 2**16)
+    connection.dataReceived(PREFACE + SettingsFrame(0).serialize() + window.serialize())
+    fields = [(":method", "POST"), (":scheme", "http"), (":authority", "127.0.0.1:8765"), (":path", "/mcp")]
+    fields += [(name.lower(), value) for name, _, value in (line.partition(": ") for line in HEADERS)]
+    encoder = Encoder()
+    body = call(1).strip()
+    number = -1
+
+    def step() -> None:
+        nonlocal number
+        number += 2
+        data = DataFrame(number, body, flags=["END_STREAM"]).serialize()
+        connection.dataReceived(_HEAD.pack(0, len(block), 1, 4, number) + block + data)
+
+    block = encoder.encode(fields)
+    step()
+    block = encoder.encode(fields)
+    return step, wire
 
 
 def _fields(post: bytes) -> list[tuple[bytes, bytes]]:

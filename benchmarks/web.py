@@ -14,6 +14,13 @@ from benchmarks.lines import call, handshake_call
 from benchmarks.processes import load_core, run_pinned
 
 HANDSHAKE = "2025-11-25"
+HEADERS = (
+    "Accept: application/json, text/event-stream",
+    "Content-Type: application/json",
+    "MCP-Protocol-Version: 2026-07-28",
+    "Mcp-Method: tools/call",
+    "Mcp-Name: echo",
+)
 SCRIPT = Path(__file__).resolve().parent / "echo.lua"
 
 

@@ -19,7 +19,7 @@ from erlmcp.transports.http._head import Rules
 from erlmcp.transports.http._listener import HttpFactory
 from erlmcp.transports.http._origin import Visitors
 from erlmcp.transports.http._protocol import HttpConnection
-from erlmcp.transports.http._shared import Shared
+from erlmcp.transports.http._shared import Second, Shared
 
 ANSWER = b'{"jsonrpc":"2.0","id":1,"result":{}}'
 BODY = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
@@ -123,6 +123,7 @@ class Wire:
         on_open: Callable[[Any], None] | None = None,
         on_delete: Callable[[Any], None] | None = None,
         sse: bytes = b"",
+        second: Second | None = None,
     ) -> None:
         self.clock = Clock()
         self.channel = Recorder(answer, on_open=on_open, on_delete=on_delete)
@@ -138,6 +139,7 @@ class Wire:
             wheel=self.wheel,
             seconds=self.clock.seconds,
             wall=lambda: 784111777.0,
+            second=second or Second(),
         )
         self.factory = HttpFactory(self.shared)
         self.connection: HttpConnection = self.factory.buildProtocol(None)

@@ -43,6 +43,7 @@ PAGES = sorted(
 COMMANDS = {
     "twistd": "from twisted.scripts.twistd import run; run()",
     "erlmcp": "import sys; from erlmcp.cli import main; sys.exit(main())",
+    "python": "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')",
 }
 
 
@@ -80,9 +81,10 @@ class Page:
         self.answered = 0
         shims = folder / ".venv" / "bin"
         shims.mkdir(parents=True)
-        for name, code in COMMANDS.items():
+        python = shlex.quote(sys.executable)
+        for name, code in {**COMMANDS, "python": ""}.items():
             shim = shims / name
-            shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n')
+            shim.write_text(f'#!/bin/sh\nexec {python}{f" -c {shlex.quote(code)}" if code else ""} "$@"\n')
             shim.chmod(0o755)
 
     def act(self, block: Block) -> None:

@@ -11,7 +11,8 @@ from zope.interface.verify import verifyObject
 
 from erlmcp.interfaces import IExchange, Peer, WireLimits
 from erlmcp.transports.http._intake import SLICE
-from erlmcp.transports.http._protocol import HttpConnection, Phase
+from erlmcp.transports.http._phase import Phase
+from erlmcp.transports.http._protocol import HttpConnection
 from tests.http_wire import (
     ANSWER,
     BODY,

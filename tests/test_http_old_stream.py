@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 from erlmcp.interfaces import IExchange, WireLimits
 from erlmcp.transports.http import HttpOptions, HttpTransport
 from erlmcp.transports.http._old_stream import ENDING, OldStream
-from erlmcp.transports.http._protocol import Phase
+from erlmcp.transports.http._phase import Phase
 from tests.doubles import OpenLimits, RecordingChannel, context
 from tests.http_wire import ANSWER, BODY, HalfCloseable, Wire, answer, dechunk, echo, parse, post
 

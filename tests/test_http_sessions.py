@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from erlmcp.interfaces import IExchange, WireLimits
-from erlmcp.transports.http._protocol import Phase
+from erlmcp.transports.http._phase import Phase
 from tests.http_wire import ANSWER, Answer, Wire, answer, dechunk, events, parse, post
 
 NOTE = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'

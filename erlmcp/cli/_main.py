@@ -18,7 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the process's exit status.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes no more of a list of words once an option has stood between them.
+    if rest and (not hasattr(options, "arguments") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.arguments += rest
     module, _, function = options.run.partition(":")
     status: int = getattr(import_module(module), function)(options)
     return status
@@ -86,6 +92,47 @@ def _parser() -> argparse.ArgumentParser:
     )
     plugins.set_defaults(run="erlmcp.cli._plugins:run")
 
+    tools = commands.add_parser(
+        "tools",
+        help="list the tools of a server",
+        description="List the tools of any MCP server.",
+    )
+    _add_server(tools)
+    tools.add_argument("--json", action="store_true", help="print the definitions as JSON")
+    tools.set_defaults(run="erlmcp.cli._remote:tools")
+
+    call = commands.add_parser(
+        "call",
+        help="call a tool of a server",
+        description="Call a tool of any MCP server, and print what it answers. Exits with 0; 1 if the tool failed; 2"
+        " for wrong usage; 3 if the server cannot be reached, is lost or silent; 4 if it refuses; 5 if it wants"
+        " authorization that is not to be had.",
+    )
+    _add_server(call)
+    call.add_argument("tool", metavar="TOOL", help="the tool's name")
+    call.add_argument(
+        "arguments",
+        metavar="KEY=VALUE",
+        nargs="*",
+        help="an argument, read as the tool's schema says; KEY:=JSON for any JSON value",
+    )
+    call.add_argument("--json", metavar="OBJECT", help="the arguments as one JSON object")
+    call.add_argument("--raw", action="store_true", help="print the whole result as JSON")
+    call.add_argument(
+        "--longest",
+        metavar="SECONDS",
+        type=float,
+        default=3600.0,
+        help="how long the call may take whatever progress it makes (default: 3600)",
+    )
+    call.add_argument(
+        "--log-level",
+        metavar="LEVEL",
+        choices=("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"),
+        help="show what the server logs from this level on",
+    )
+    call.set_defaults(run="erlmcp.cli._remote:call")
+
     key = commands.add_parser("key", help="make keys", description="Make keys.")
     actions = key.add_subparsers(title="actions", metavar="ACTION", required=True)
     new = actions.add_parser(
@@ -96,3 +143,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     new.set_defaults(run="erlmcp.cli._key:run")
     return parser
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "server",
+        metavar="SERVER",
+        help="a URL, an endpoint such as tcp:localhost:9000, or a command to start, in one word: 'python server.py'",
+    )
+    parser.add_argument(
+        "--era",
+        metavar="ERA",
+        help="modern, handshake or a revision such as 2025-06-18; found out if it is not said",
+    )
+    parser.add_argument(
+        "--header",
+        metavar="'NAME: VALUE'",
+        action="append",
+        default=[],
+        help="a header for a URL (may be repeated); the value env:VARIABLE is read from the environment",
+    )
+    parser.add_argument(
+        "--authorize",
+        action="store_true",
+        help="get a token if the server at a URL wants one: you agree in a browser; it is kept for the next time",
+    )
+    parser.add_argument(
+        "--client-id",
+        metavar="ID",
+        default="",
+        help="with --authorize: a client that the authorization server knows, where none can register itself",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=60.0,
+        help="how long to wait without an answer or progress (default: 60)",
+    )

@@ -45,9 +45,11 @@ class Outgoing:
         headers: what HTTP sends with it (``mcp-method`` and the like, lower case), beside what the wire adds.
         answered: whether it is a request, so that `Inbox.received` or `Inbox.failed` follows.
         resumable: whether a stream that is lost before the answer may be taken up again (``Last-Event-ID``).
+        settled: set from above, within `Inbox.received`, when the answer has come: what is lost then is not missed.
+        status: the HTTP status of what comes for it, set by the wire before `Inbox.received`; 0 on other wires.
     """
 
-    __slots__ = ("answered", "body", "headers", "method", "resumable")
+    __slots__ = ("answered", "body", "headers", "method", "resumable", "settled", "status")
 
     def __init__(
         self,
@@ -63,6 +65,8 @@ class Outgoing:
         self.headers = headers
         self.answered = answered
         self.resumable = resumable
+        self.settled = False
+        self.status = 0
 
 
 class Inbox(Protocol):
@@ -80,7 +84,7 @@ class Inbox(Protocol):
         """A message was not carried, or its stream ended: nothing more comes by way of it."""
 
     def ended(self, outgoing: Outgoing) -> None:
-        """The stream of a request ended cleanly, which is a fault unless its answer has come."""
+        """The stream of a request that is not `settled` ended cleanly: nothing more comes by way of it."""
 
     def lost(self, error: WireError) -> None:
         """The wire is gone, and everything that was under way on it; a new one must be opened."""
@@ -112,9 +116,17 @@ class Wire(Protocol):
         peer: how the server is named in errors: a URL, an endpoint or a command.
     """
 
-    linked: bool
-    session: Session | None
-    peer: str
+    @property
+    def linked(self) -> bool:
+        """See above."""
+
+    @property
+    def session(self) -> Session | None:
+        """See above."""
+
+    @property
+    def peer(self) -> str:
+        """See above."""
 
     def open(self, inbox: Inbox) -> Deferred[None]:
         """Connect, or start the child; HTTP has nothing to do. Fails with `WireError`. A wire is opened once."""

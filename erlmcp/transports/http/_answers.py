@@ -10,8 +10,13 @@ from typing import Final
 
 import msgspec
 
+from erlmcp.transports.http._sse import CHUNKED, FIELDS
+
 JSON: Final = b"Content-Type: application/json\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client that speaks HTTP/2 says first (RFC 9113, 3.4)."""
 
 _INVALID_REQUEST: Final = -32600
 _LINES: Final = {
@@ -73,6 +78,13 @@ def answer(status: int, date: bytes, fields: bytes, body: bytes, *, bare: bool =
     # RFC 9110, 8.6: an answer with status 204 has no Content-Length.
     length = b"" if status == HTTPStatus.NO_CONTENT else b"Content-Length: %d\r\n" % len(body)
     return b"".join((status_line(status), date, fields, length, b"\r\n", b"" if bare else body))
+
+
+def stream_head(date: bytes, fields: bytes, *, close: bool, legacy: bool) -> bytes:
+    """The head of an answer that is an event stream: in chunks, or for HTTP/1.0 up to the connection's end."""
+    ending = b"" if legacy else CHUNKED
+    ending += connection_field(close=close, legacy=False)
+    return b"".join((status_line(HTTPStatus.OK), date, FIELDS, fields, ending, b"\r\n"))
 
 
 class Stamp:

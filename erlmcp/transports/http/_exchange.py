@@ -7,15 +7,7 @@ from zope.interface import implementer
 
 from erlmcp.interfaces import IExchange, Peer
 from erlmcp.transports.http import _sse
-from erlmcp.transports.http._answers import (
-    JSON,
-    Refusal,
-    Stamp,
-    answer,
-    connection_field,
-    field_lines,
-    status_line,
-)
+from erlmcp.transports.http._answers import Refusal, field_lines
 from erlmcp.transports.http._head import ACCEPTS_BOTH, ACCEPTS_JSON, ACCEPTS_STREAM, Purpose
 
 _NOBODY = Peer(transport="http")
@@ -25,7 +17,7 @@ _MESSAGE: Purpose = Purpose.MESSAGE
 
 
 class Wire(Protocol):
-    """What an exchange needs of its connection."""
+    """What an exchange needs of its connection, or of its stream on one: how answers are written is theirs."""
 
     @property
     def congested(self) -> bool:
@@ -33,17 +25,30 @@ class Wire(Protocol):
 
     @property
     def closes(self) -> bool:
-        """Whether the answer under way is the last one."""
+        """Whether the answer under way is the last one, and has to say so."""
 
-    def settle(self, data: bytes, *, close: bool) -> None:
-        """Write the last bytes of the answer under way, and go on to the next request, or close."""
+    def usual(self, message: bytes) -> None:
+        """Answer 200 with JSON and nothing else to say, on a connection that goes on."""
 
-    def stream(self, data: bytes, *, owed: bool = False) -> None:
-        """Write some bytes of the answer under way. What is owed does not cut a peer that reads slowly."""
+    def answer(self, exchange: "Exchange", status: int, fields: bytes, body: bytes) -> None:
+        """Answer as a whole. `fields` are header lines; what depends on the connection is added."""
 
-    @property
-    def stamp(self) -> Stamp:
-        """Makes the Date line."""
+    def say(
+        self,
+        exchange: "Exchange",
+        data: bytes,
+        fields: bytes = b"",
+        *,
+        owed: bool = False,
+        last: bool = False,
+    ) -> None:
+        """Write some of an event stream; its head, with `fields`, goes before if it has not begun.
+
+        What is owed does not cut a peer that reads slowly. The last of it ends the stream.
+        """
+
+    def cut(self, exchange: "Exchange") -> None:
+        """End what has begun, or say in this protocol's way that no answer will come."""
 
 
 @implementer(IExchange)
@@ -59,20 +64,21 @@ class Exchange:
         calls, session: the channel's.
         streaming: whether the client takes an event stream.
         purpose: what it is for.
+        admits: what the client accepts, of `ACCEPTS_BOTH`.
         body: the message, as it came in.
         begun: whether a stream has begun.
         refusal: why the request does not get to the channel, if it does not.
         inflates: whether the body is gzip.
-        keep: whether the connection goes on after the answer.
+        keep: whether the connection goes on after the answer (HTTP/1.1).
         legacy: whether the client speaks HTTP/1.0.
         bare: whether the answer has no content (to HEAD).
         cors: header lines that every answer to this request carries.
-        plain: whether the usual answer is all that it takes: HTTP/1.1 that goes on, JSON, no CORS.
+        plain: whether the usual answer is all that it takes: a connection that goes on, JSON, no CORS.
     """
 
     __slots__ = (
-        "_admits",
         "_wire",
+        "admits",
         "bare",
         "begun",
         "body",
@@ -106,7 +112,7 @@ class Exchange:
         self.legacy = legacy
         self.bare = False
         self.cors = b""
-        self._admits = ACCEPTS_BOTH
+        self.admits = ACCEPTS_BOTH
         self.begun = False
         self.plain = keep and not legacy
         self._wire: Wire | None = None
@@ -116,9 +122,14 @@ class Exchange:
         """Whether the peer reads too slowly, or is gone."""
         return self._wire is None or self._wire.congested
 
+    @property
+    def attached(self) -> bool:
+        """Whether somebody still waits for what the channel says."""
+        return self._wire is not None
+
     def admit(self, admits: int, cors: bytes) -> None:
         """Set what the client accepts, and the header lines of CORS, where it is not the usual."""
-        self._admits = admits
+        self.admits = admits
         self.streaming = admits & ACCEPTS_STREAM != 0
         self.cors = cors
         self.plain = self.plain and admits & ACCEPTS_JSON != 0 and not cors and self.purpose is _MESSAGE
@@ -138,15 +149,13 @@ class Exchange:
         if wire is None:
             return
         if self.begun:
-            last = self._framed(_sse.event(message)) if message else b""
-            wire.settle(last + self._end(), close=self._closes(wire))
+            wire.say(self, _sse.event(message) if message else b"", last=True)
         elif self.plain and status == _OK and not headers and not wire.closes:
-            wire.settle(b"%b%d\r\n\r\n%b" % (wire.stamp.prefix(), len(message), message), close=False)
-        elif status == _OK and self._admits == ACCEPTS_STREAM and message:
-            data = self._stream_head(wire, headers) + self._framed(_sse.event(message)) + self._end()
-            wire.settle(data, close=self._closes(wire))
+            wire.usual(message)
+        elif status == _OK and self.admits == ACCEPTS_STREAM and message:
+            wire.say(self, _sse.event(message), field_lines(headers), last=True)
         else:
-            self._answer(wire, status, field_lines(headers), message)
+            wire.answer(self, status, field_lines(headers), message)
 
     def notify(self, message: bytes, event: str = "") -> None:
         """Send an event before the answer. A client that takes JSON alone gets none."""
@@ -168,24 +177,22 @@ class Exchange:
             self.abandon()
             return
         self._wire = None
-        head = b"" if self.begun else self._stream_head(wire, ())
-        self.begun = True
-        wire.settle(head + self._end(), close=self._closes(wire))
+        wire.say(self, b"", last=True)
 
     def accept(self) -> None:
         """A notification was taken: 202 without content (revision 2026-07-28, streamable-http, Sending Messages)."""
         wire, self._wire = self._wire, None
         if wire is not None:
             if self.begun:
-                wire.settle(self._end(), close=self._closes(wire))
+                wire.say(self, b"", last=True)
             else:
-                self._answer(wire, _ACCEPTED, b"", b"")
+                wire.answer(self, _ACCEPTED, b"", b"")
 
     def abandon(self) -> None:
-        """No answer will come. HTTP has no other word for that than the end of the connection."""
+        """No answer will come. HTTP/1.1 has no other word for that than the end of the connection."""
         wire, self._wire = self._wire, None
         if wire is not None:
-            wire.settle(self._end() if self.begun else b"", close=True)
+            wire.cut(self)
 
     def decline(self, refusal: Refusal) -> None:
         """Answer a request that the channel never sees, now that its turn has come."""
@@ -196,54 +203,9 @@ class Exchange:
         """Answer a request that the channel never sees."""
         self._wire = None
         self.keep = self.keep and not refusal.close
-        self._answer(wire, refusal.status, refusal.fields, refusal.body)
-
-    def heartbeat(self) -> bytes:
-        """What to say on a stream with nothing to say; empty where no stream has begun."""
-        return self._framed(_sse.COMMENT) if self.begun else b""
+        wire.answer(self, refusal.status, refusal.fields, refusal.body)
 
     def _say(self, data: bytes, *, owed: bool = False) -> None:
         wire = self._wire
-        if wire is None or not self.streaming:
-            return
-        if data:
-            data = self._framed(data)
-        if not self.begun:
-            data = self._stream_head(wire, ()) + data
-            self.begun = True
-        wire.stream(data, owed=owed)
-
-    def _closes(self, wire: Wire) -> bool:
-        # HTTP/1.0 has no chunks: there the end of a stream is the end of the connection.
-        return (
-            wire.closes or not self.keep or (self.legacy and (self.begun or self._admits == ACCEPTS_STREAM))
-        )
-
-    def _answer(self, wire: Wire, status: int, fields: bytes, body: bytes) -> None:
-        close = wire.closes or not self.keep
-        lines = b"".join(
-            (JSON if body else b"", fields, self.cors, connection_field(close=close, legacy=self.legacy))
-        )
-        wire.settle(answer(status, wire.stamp.date(), lines, body, bare=self.bare), close=close)
-
-    def _stream_head(self, wire: Wire, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-        ending = b"Connection: close\r\n" if self.legacy else _sse.CHUNKED
-        if not self.legacy:
-            ending += connection_field(close=wire.closes or not self.keep, legacy=False)
-        return b"".join(
-            (
-                status_line(_OK),
-                wire.stamp.date(),
-                _sse.FIELDS,
-                field_lines(headers),
-                self.cors,
-                ending,
-                b"\r\n",
-            )
-        )
-
-    def _framed(self, data: bytes) -> bytes:
-        return data if self.legacy else _sse.chunk(data)
-
-    def _end(self) -> bytes:
-        return b"" if self.legacy else _sse.LAST_CHUNK
+        if wire is not None and self.streaming:
+            wire.say(self, data, owed=owed)

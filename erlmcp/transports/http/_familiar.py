@@ -5,7 +5,7 @@ the same, so it is asked once: this is a third of what a small request costs. On
 HTTP/1.1 with Content-Length, taken without a refusal, an answer's CORS lines or anything else out of the usual.
 """
 
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import httptools
 import msgspec
@@ -13,9 +13,14 @@ import msgspec
 from erlmcp.transports.http._head import Headers
 
 _KEPT: Final = 512
-_LONGEST: Final = 2048
+LONGEST: Final = 2048
+"""The most bytes of a head that is kept."""
+
 _EVERY: Final = 16
 _END: Final = b"\r\n\r\n"
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -32,42 +37,58 @@ class Head(msgspec.Struct, frozen=True):
     length: int
 
 
-class FamiliarHeads:
-    """The heads that one listener has taken: at most 512, of at most 2 KiB each.
+class Kept(Generic[K, V]):
+    """What one listener has taken before: at most 512.
 
     Once there are so many, only every 16th new one takes the place of the oldest: with more clients than that, each
     with a session of its own, heads would otherwise be forgotten before they come again, and learnt for nothing.
+
+    Attributes:
+        known: what there is; for looking it up.
     """
 
-    __slots__ = ("_heads", "_passed")
+    __slots__ = ("_passed", "known")
 
     def __init__(self) -> None:
-        self._heads: dict[bytes, Head] = {}
+        self.known: dict[K, V] = {}
         self._passed = 0
 
     def __len__(self) -> int:
-        return len(self._heads)
+        return len(self.known)
+
+    def passes(self) -> bool:
+        """Whether the next new one is one of those that are not kept."""
+        if len(self.known) >= _KEPT:
+            self._passed += 1
+            return self._passed % _EVERY != 0
+        return False
+
+    def keep(self, key: K, value: V) -> None:
+        """Keep one more, instead of the oldest if there are too many."""
+        if len(self.known) >= _KEPT:
+            del self.known[next(iter(self.known))]
+        self.known[key] = value
+
+
+class FamiliarHeads(Kept[bytes, Head]):
+    """The heads of HTTP/1.1 that one listener has taken: at most 512, of at most 2 KiB each."""
+
+    __slots__ = ()
 
     def find(self, data: bytes) -> Head | None:
         """The head that `data` begins with, if it is familiar. Right only between two requests."""
-        return self._heads.get(data[: data.find(_END) + 4])
+        return self.known.get(data[: data.find(_END) + 4])
 
     def learn(self, data: bytes, headers: Headers, length: int) -> None:
         """Remember the head that `data` begins with, which was taken with these fields and this length of body."""
-        full = len(self._heads) >= _KEPT
-        if full:
-            self._passed += 1
-            if self._passed % _EVERY:
-                return
+        if self.passes():
+            return
         size = data.find(_END) + 4
-        if not len(_END) < size <= _LONGEST:
+        if not len(_END) < size <= LONGEST:
             return
         head = data[:size]
-        if not _is_a_head(head):
-            return
-        if full:
-            del self._heads[next(iter(self._heads))]
-        self._heads[head] = Head(headers, size, length)
+        if _is_a_head(head):
+            self.keep(head, Head(headers, size, length))
 
 
 class _Marks:

@@ -13,6 +13,7 @@ from erlmcp.transports.http._answers import Refusal
 from erlmcp.transports.http._origin import Visitors
 
 Headers = dict[bytes, bytes]
+Fields = tuple[tuple[bytes, bytes], ...]
 
 ACCEPTS_JSON: Final = 1
 ACCEPTS_STREAM: Final = 2
@@ -42,7 +43,8 @@ _SESSION_NEEDED: Final = Refusal(
     400, "GET and DELETE need the Mcp-Session-Id that 'initialize' was answered with"
 )
 _TUNNEL: Final = Refusal(405, "this server is no proxy; messages are sent with POST", _ALLOW, close=True)
-_VERSION: Final = Refusal(505, "the request must be HTTP/1.1 or HTTP/1.0", close=True)
+_VERSION: Final = Refusal(505, "the request must be HTTP/2, HTTP/1.1 or HTTP/1.0", close=True)
+_VERSIONS: Final = frozenset({"1.1", "1.0", "2"})
 _CODING: Final = Refusal(501, "the only transfer coding taken here is 'chunked', alone", close=True)
 _OLD_CODING: Final = Refusal(400, "HTTP/1.0 has no transfer codings; say Content-Length", close=True)
 _TWO_LENGTHS: Final = Refusal(400, "Content-Length and Transfer-Encoding exclude each other", close=True)
@@ -127,7 +129,7 @@ class Rules:
             method: as the parser read it.
             target: the request target.
             headers: names in lower case, repeated fields joined with ``b", "``.
-            version: HTTP's, such as ``1.1``.
+            version: HTTP's: ``2``, ``1.1`` or ``1.0``.
         """
         host = headers.get(b"host")
         found = self._about_visitor(host, headers, version)
@@ -148,15 +150,16 @@ class Rules:
             if found is not None:
                 return found
         if purpose is _MESSAGE or purpose is Purpose.OLD_MESSAGE:
-            found = self._about_body(headers)
+            found = self._about_body(headers, version)
             if found is not None:
                 return found
         return purpose
 
-    def _about_body(self, headers: Headers) -> Refusal | None:
+    def _about_body(self, headers: Headers, version: str) -> Refusal | None:
         length = headers.get(b"content-length")
         if length is None:
-            if b"transfer-encoding" not in headers:
+            # HTTP/2 says by itself where a body ends.
+            if b"transfer-encoding" not in headers and version != "2":
                 return _NO_LENGTH
         elif int(length) > self._message:
             return self._too_large
@@ -166,11 +169,11 @@ class Rules:
         return None
 
     def _about_visitor(self, host: bytes | None, headers: Headers, version: str) -> Refusal | None:
-        if version != "1.1" and version != "1.0":
+        if version not in _VERSIONS:
             return _VERSION
         visitors = self.visitors
         if host is None:
-            if version == "1.1":
+            if version != "1.0":
                 return _NO_HOST
         elif not visitors.host_is_ours(host):
             return _FOREIGN_HOST if visitors.host_is_valid(host) else _NO_HOST
@@ -220,7 +223,7 @@ def _about_rare(headers: Headers, version: str) -> Refusal | None:
             return _OLD_CODING
         if coding.lower() != b"chunked":
             return _CODING
-    if version == "1.1" and headers.get(b"expect", b"100-continue").lower() != b"100-continue":
+    if version != "1.0" and headers.get(b"expect", b"100-continue").lower() != b"100-continue":
         return _EXPECTATION
     if headers.get(b"content-encoding", b"identity").lower() not in {b"identity", b"gzip", b"x-gzip"}:
         return _ENCODING

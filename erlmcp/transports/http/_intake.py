@@ -24,7 +24,7 @@ from erlmcp.transports.http._head import (
     too_large,
     unacceptable,
 )
-from erlmcp.transports.http._old_stream import OldMessage, OldStream
+from erlmcp.transports.http._old_stream import made_for
 
 SLICE: Final = 8192
 """The most bytes to feed at once. What one slice holds is the bound of the queue: the parser cannot be paused."""
@@ -252,7 +252,7 @@ class Intake:
         if purpose is _MESSAGE:
             exchange = Exchange(headers, keep=keep, legacy=version == "1.0")
         else:
-            exchange = _made_for(purpose, target, headers, keep=keep, legacy=version == "1.0")
+            exchange = made_for(purpose, target, headers, keep=keep, legacy=version == "1.0")
         self._exchange = exchange
         admits = accepted(headers.get(b"accept", b""))
         usual = admits == ACCEPTS_BOTH and b"origin" not in headers and purpose is _MESSAGE
@@ -377,15 +377,3 @@ class Intake:
         self._body = b""
         self._left = 0
         self.queue.append(exchange)
-
-
-def _made_for(purpose: Purpose, target: bytes, headers: Headers, *, keep: bool, legacy: bool) -> Exchange:
-    exchange: Exchange
-    if purpose is Purpose.OLD_STREAM:
-        exchange = OldStream(headers, keep=keep, legacy=legacy)
-    elif purpose is Purpose.OLD_MESSAGE:
-        exchange = OldMessage(headers, target, keep=keep, legacy=legacy)
-    else:
-        exchange = Exchange(headers, keep=keep, legacy=legacy)
-    exchange.purpose = purpose
-    return exchange

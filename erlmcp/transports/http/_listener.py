@@ -12,7 +12,7 @@ from erlmcp.timing import Wheel
 from erlmcp.transports import listen, parse, unlisten
 from erlmcp.transports.http._head import Rules
 from erlmcp.transports.http._protocol import HttpConnection
-from erlmcp.transports.http._shared import Connection, Shared
+from erlmcp.transports.http._shared import Connection, Second, Shared
 
 
 @implementer(IProtocolFactory, IProtocolNegotiationFactory)
@@ -27,7 +27,7 @@ class HttpFactory:
     noisy = False
 
     def __init__(self, shared: Shared, closed: Callable[[], None] = lambda: None) -> None:
-        self._shared = shared
+        self.shared = shared
         self._closed = closed
 
     def doStart(self) -> None:  # noqa: N802 - Twisted's name
@@ -39,11 +39,11 @@ class HttpFactory:
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - Twisted's name
         """What is agreed on over TLS (ALPN): Twisted fails the handshake of a client that offers none of these."""
-        return [b"http/1.1"]
+        return [b"h2", b"http/1.1"] if self.shared.second.offered else [b"http/1.1"]
 
     def buildProtocol(self, addr: Any) -> HttpConnection:  # noqa: ARG002 - the transport says who it is
         """One connection."""
-        return HttpConnection(self._shared)
+        return HttpConnection(self.shared)
 
 
 @implementer(IListener)
@@ -53,17 +53,19 @@ class HttpListener:
     Args:
         context: what it is made with.
         rules: what a request's head must satisfy.
+        second: what it does about HTTP/2.
 
     Attributes:
         name: the listener's name.
         addresses: what it listens on, once bound.
         lost: fires with the reason when its port is closed although nobody has asked for it.
+        shared: what its connections have in common.
 
     Raises:
         EndpointError: the endpoint description cannot be (a ValueError).
     """
 
-    def __init__(self, context: ListenContext, rules: Rules) -> None:
+    def __init__(self, context: ListenContext, rules: Rules, second: Second) -> None:
         self.name = context.name
         self.addresses: tuple[Any, ...] = ()
         self.lost: Deferred[str] = Deferred()
@@ -72,15 +74,16 @@ class HttpListener:
         self._rules = rules
         self._port: IListeningPort | None = None
         self._wheel = Wheel(context.clock)
-        self._shared = Shared(
+        self.shared = Shared(
             name=context.name,
             channel=context.channel,
             limits=context.limits,
             rules=rules,
             wheel=self._wheel,
             seconds=context.clock.seconds,
+            second=second,
         )
-        self.factory = HttpFactory(self._shared, self._port_closed)
+        self.factory = HttpFactory(self.shared, self._port_closed)
 
     def bind(self) -> Deferred[None]:
         """Take the port and serve. Fails with `erlmcp.transports.BindError`."""
@@ -101,19 +104,25 @@ class HttpListener:
     def retire(self) -> Deferred[None]:
         """Another listens here now: accept no more, and close each connection with its next answer."""
         port, self._port = self._port, None
-        for connection in list(self._shared.connections):
+        self.shared.old.drain()
+        for connection in list(self.shared.connections):
             connection.retire()
         return unlisten(port)
 
+    def sweep(self, quiet: float) -> None:
+        """Close what has been idle for so many seconds since it was retired."""
+        for connection in list(self.shared.connections):
+            connection.sweep(quiet)
+
     def drain(self) -> Deferred[None]:
         """Accept no more, close what is idle, let the rest end; fires when no connection is left."""
-        self._shared.draining = True
-        self._shared.old.drain()
+        self.shared.draining = True
+        self.shared.old.drain()
         return self._end(lambda connection: connection.drain())
 
     def close(self) -> Deferred[None]:
         """End all connections now; fires when they are gone."""
-        self._shared.draining = True
+        self.shared.draining = True
         return self._end(lambda connection: connection.abort())
 
     def _port_closed(self) -> None:
@@ -124,12 +133,12 @@ class HttpListener:
     def _end(self, how: Callable[[Connection], None]) -> Deferred[None]:
         port, self._port = self._port, None
         stopped = unlisten(port)
-        for connection in list(self._shared.connections):
+        for connection in list(self.shared.connections):
             how(connection)
 
         async def ended() -> None:
             await stopped
-            await self._shared.emptied()
+            await self.shared.emptied()
             self._wheel.stop()
 
         return Deferred.fromCoroutine(ended())

@@ -11,7 +11,7 @@ from erlmcp.interfaces import IChannel
 from erlmcp.transports.http import _sse
 from erlmcp.transports.http._answers import Refusal
 from erlmcp.transports.http._exchange import Exchange
-from erlmcp.transports.http._head import Headers
+from erlmcp.transports.http._head import Headers, Purpose
 
 _PARAMETER: Final = b"session="
 _MESSAGE_EVENT: Final = b"event: message\n"
@@ -181,3 +181,18 @@ class OldStreams:
         """Take no more messages; end each stream once nothing is under way on it."""
         for stream in list(self._streams.values()):
             stream.drain()
+
+
+def made_for(
+    purpose: Purpose, target: bytes, headers: Headers, *, keep: bool = True, legacy: bool = False
+) -> Exchange:
+    """The exchange for a request with this purpose."""
+    exchange: Exchange
+    if purpose is Purpose.OLD_STREAM:
+        exchange = OldStream(headers, keep=keep, legacy=legacy)
+    elif purpose is Purpose.OLD_MESSAGE:
+        exchange = OldMessage(headers, target, keep=keep, legacy=legacy)
+    else:
+        exchange = Exchange(headers, keep=keep, legacy=legacy)
+    exchange.purpose = purpose
+    return exchange

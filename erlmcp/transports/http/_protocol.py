@@ -1,4 +1,4 @@
-"""One HTTP connection: whose turn it is, what the clock cuts off, and how it ends.
+"""One connection over HTTP/1.1: whose turn it is, what the clock cuts off, and how it ends.
 
 Requests are answered one after the other, so answers cannot get out of order; what a client sends ahead waits, in a
 bounded buffer, and then in its own. The machine is drawn in ``docs/machines/http-connection.md``.
@@ -6,102 +6,55 @@ bounded buffer, and then in its own. The machine is drawn in ``docs/machines/htt
 
 from typing import Any, Final
 
-from twisted.internet.interfaces import (
-    IHalfCloseableDescriptor,
-    IHalfCloseableProtocol,
-    IProtocol,
-    IPushProducer,
-)
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from erlmcp.interfaces import Peer
-from erlmcp.timing import Entry
 from erlmcp.transports import peer_of, tune
-from erlmcp.transports.http._answers import CONTINUE, Refusal, Stamp
-from erlmcp.transports.http._direct import send_at_once, sends_at_once, waiting
+from erlmcp.transports.http import _sse
+from erlmcp.transports.http._answers import (
+    CONTINUE,
+    JSON,
+    PREFACE,
+    Refusal,
+    answer,
+    connection_field,
+    stream_head,
+)
+from erlmcp.transports.http._direct import sends_at_once
 from erlmcp.transports.http._exchange import Exchange
 from erlmcp.transports.http._familiar import Head
 from erlmcp.transports.http._head import Purpose
 from erlmcp.transports.http._inflate import inflate_body
 from erlmcp.transports.http._intake import SLICE, Intake
-from erlmcp.transports.http._phase import ANSWER, BODY, CLOSING, FRESH, GONE, HEAD, IDLE, STREAM, Phase
+from erlmcp.transports.http._link import CUT, Link, crowded
+from erlmcp.transports.http._phase import ANSWER, BODY, CLOSING, FRESH, GONE, HEAD, IDLE, STREAM
 from erlmcp.transports.http._shared import Shared
 
-_CUT: Final = 4
-_HELD: Final = 64 * 1024
 _JOINED: Final = 16 * 1024
 _PIECES: Final = 64
-
-
-def _crowded(reason: str | None) -> Refusal:
-    return Refusal(503, f"no more connections are taken: {reason}", b"Retry-After: 1\r\n", close=True)
-
-
 _MESSAGE: Final = Purpose.MESSAGE
 _TOO_SLOW: Final = Refusal(408, "the request took too long to arrive", close=True)
 
 
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
-class HttpConnection:
-    """A Twisted protocol that hands requests to a channel.
+class HttpConnection(Link):
+    """A Twisted protocol that hands requests to a channel; HTTP/2 it hands over to a connection of that kind.
 
     Args:
         shared: what all connections of a listener have in common.
-
-    Attributes:
-        phase: what it waits for.
-        closes: whether the answer under way is the last one.
     """
 
-    __slots__ = (
-        "_current",
-        "_direct",
-        "_discarded",
-        "_entry",
-        "_held",
-        "_intake",
-        "_last",
-        "_lingers",
-        "_moved",
-        "_out",
-        "_paused",
-        "_peer",
-        "_reading",
-        "_recognized",
-        "_shared",
-        "_since",
-        "_taken",
-        "_unsent",
-        "_wakes",
-        "closes",
-        "phase",
-        "transport",
-    )
+    __slots__ = ("_current", "_intake", "_last", "_out", "_successor")
 
     def __init__(self, shared: Shared) -> None:
-        self.transport: Any = None
-        self.phase = FRESH
-        self.closes = shared.draining
-        self._shared = shared
-        self._peer: Peer | None = None
+        super().__init__(shared)
         self._intake: Intake | None = None
         self._current: Exchange | None = None
-        self._held = b""
         self._out: list[bytes] | None = None
-        self._direct = False
         self._last = False
-        self._lingers = False
-        self._entry: Entry | None = None
-        self._since = 0.0
-        self._wakes = 0.0
-        self._paused = False
-        self._reading = True
-        self._recognized = False
-        self._unsent = 0
-        self._taken = 0  # of what waits since the transport's buffer was full
-        self._moved = 0.0  # when that last became more
-        self._discarded = 0
+        self._successor: Link | None = None
 
     # What Twisted calls
 
@@ -128,10 +81,12 @@ class HttpConnection:
             # There is no handshake yet, so nothing can be said.
             transport.abortConnection()
         else:
-            Exchange(None).refuse(self, _crowded(reason))
+            Exchange(None).refuse(self, crowded(reason))
 
     def dataReceived(self, data: bytes) -> None:
         """Some bytes of some requests."""
+        if self._retired and self._current is None:
+            self.closes = True
         if self.phase == IDLE and self._intake is None and self._out is None and not self._paused:
             head = self._shared.familiar.find(data)
             whole = head is not None and head.size + head.length == len(data)
@@ -139,71 +94,81 @@ class HttpConnection:
                 self._take_whole(head, data, self._peer)
                 return
         if self.phase >= CLOSING:
-            self._discard(len(data))
+            if self._successor is not None:
+                self._successor.dataReceived(data)
+            else:
+                self._discard(len(data))
         elif self._current is not None or self._paused or self._out is not None:
             self._hold(data)
+        elif self.phase == FRESH:
+            self._choose(data)
         else:
             self._pump(data)
 
     def readConnectionLost(self) -> None:
         """The peer sends no more. Whoever goes away before the answer has cancelled (streamable-http, Cancellation)."""
-        if self._current is not None:
+        if self._successor is not None:
+            self._successor.readConnectionLost()
+        elif self._current is not None:
             self.transport.abortConnection()
         elif self.phase == CLOSING:
             self.transport.loseConnection()
         else:
             self._close()
 
-    def writeConnectionLost(self) -> None:
-        """Our own half is closed: `_close` asked for it, and the peer's end is awaited."""
-
-    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002 - how it ended changes nothing
+    def connectionLost(self, reason: Failure) -> None:
         """The connection is gone, and with it whoever asked."""
-        shared = self._shared
-        self.phase = GONE
-        if self._entry is not None:
-            self._entry.cancel()
-        intake, self._intake = self._intake, None
-        if intake is not None:
-            intake.discard()
-        self._held = b""
+        if self._successor is not None:
+            self._successor.connectionLost(reason)
+            return
+        self._take_leave()
+        self._let_go()
         exchange, self._current = self._current, None
-        if self._peer is not None:
-            shared.limits.leave(self._peer)
         if exchange is not None:
             exchange.detach()
-            shared.channel.closed(exchange)
-        shared.forget(self)
+            self._shared.channel.closed(exchange)
+        self._shared.forget(self)
 
-    def pauseProducing(self) -> None:
-        """The transport's buffer is full: nothing more is begun until it is empty."""
-        if not self._paused:
-            self._paused = True
-            self._unsent = 0
-            self._taken = -(waiting(self.transport) or 0)
-            self._moved = self._shared.seconds()
-            slow = self._shared.wire.slow
-            if self._entry is None or self._wakes > self._moved + slow:
-                self._wake_in(slow)
-
-    def resumeProducing(self) -> None:
-        """The transport's buffer is empty."""
-        self._paused = False
-        self._unsent = 0
-        # What was waited for could not come meanwhile.
-        self._since = self._shared.seconds()
-        if self.phase == CLOSING:
-            self._end()
-        elif self._current is None and self._out is None:
+    def _go_on(self) -> None:
+        if self._current is None and self._out is None:
             self._pump(b"")
-
-    def stopProducing(self) -> None:
-        """The transport takes no more: `connectionLost` says so too."""
 
     @property
     def _busy(self) -> bool:
         """Whether a request waits for its answer."""
         return self._current is not None
+
+    # HTTP/2
+
+    def _choose(self, data: bytes) -> None:
+        """The first bytes: which version is spoken?"""
+        data = self._held + data
+        self._held = b""
+        if hasattr(self.transport, "negotiatedProtocol"):
+            second = self.transport.negotiatedProtocol == b"h2"
+        elif self._shared.second.h2c and PREFACE.startswith(data):
+            if len(data) < len(PREFACE):
+                # Nothing else begins with these bytes in the end, but it may be `POST` so far.
+                self._hold(data)
+                return
+            second = True
+        else:
+            second = self._shared.second.h2c and data.startswith(PREFACE)
+        if second:
+            self._hand_on(data)
+        else:
+            self._pump(data)
+
+    def _hand_on(self, data: bytes) -> None:
+        """Let a connection of the other kind go on with what this one has become."""
+        # h2 costs memory and start-up time that listeners without it do not pay.
+        from erlmcp.transports.http._http2 import Http2Connection
+
+        successor = Http2Connection(self._shared)
+        successor.succeed(self)
+        self._successor = successor
+        self.phase = GONE
+        successor.dataReceived(data)
 
     # What the exchange calls
 
@@ -212,12 +177,49 @@ class HttpConnection:
         """Whether the peer reads too slowly."""
         return self._paused and self._unsent >= self._shared.wire.write_buffer
 
-    @property
-    def stamp(self) -> Stamp:
-        """Makes the Date line."""
-        return self._shared.stamp
+    def usual(self, message: bytes) -> None:
+        """See `Wire`."""
+        data = b"%b%d\r\n\r\n%b" % (self._shared.stamp.prefix(), len(message), message)
+        out = self._out
+        if out is None:
+            self._settle(data, close=False)
+        else:
+            self._current = None
+            self._collect(out, data)
 
-    def settle(self, data: bytes, *, close: bool) -> None:
+    def answer(self, exchange: Exchange, status: int, fields: bytes, body: bytes) -> None:
+        """See `Wire`."""
+        close = self.closes or not exchange.keep
+        ending = connection_field(close=close, legacy=exchange.legacy)
+        lines = b"".join((JSON if body else b"", fields, exchange.cors, ending))
+        date = self._shared.stamp.date()
+        self._settle(answer(status, date, lines, body, bare=exchange.bare), close=close)
+
+    def say(
+        self, exchange: Exchange, data: bytes, fields: bytes = b"", *, owed: bool = False, last: bool = False
+    ) -> None:
+        """See `Wire`."""
+        legacy = exchange.legacy
+        # HTTP/1.0 has no chunks: there the end of a stream is the end of the connection.
+        close = self.closes or not exchange.keep or legacy
+        if data and not legacy:
+            data = _sse.chunk(data)
+        if not exchange.begun:
+            exchange.begun = True
+            data = (
+                stream_head(self._shared.stamp.date(), fields + exchange.cors, close=close, legacy=legacy)
+                + data
+            )
+        if last:
+            self._settle(data if legacy else data + _sse.LAST_CHUNK, close=close)
+        else:
+            self._stream(data, owed=owed)
+
+    def cut(self, exchange: Exchange) -> None:
+        """See `Wire`."""
+        self._settle(_sse.LAST_CHUNK if exchange.begun and not exchange.legacy else b"", close=True)
+
+    def _settle(self, data: bytes, *, close: bool) -> None:
         """The answer under way is complete."""
         self._current = None
         self._last = self._last or close
@@ -231,12 +233,12 @@ class HttpConnection:
         else:
             self._pump(b"")
 
-    def stream(self, data: bytes, *, owed: bool = False) -> None:
+    def _stream(self, data: bytes, *, owed: bool = False) -> None:
         """A part of the answer under way."""
         if self._out is not None:
             # In the middle of handing over: a replay, say. The channel bounds what it says at once.
             self._collect(self._out, data)
-        elif self._paused and not owed and self._unsent >= _CUT * self._shared.wire.write_buffer:
+        elif self._paused and not owed and self._unsent >= CUT * self._shared.wire.write_buffer:
             self.transport.abortConnection()
         else:
             self._write(data)
@@ -248,8 +250,16 @@ class HttpConnection:
     # What the listener calls
 
     def retire(self) -> None:
-        """Close with the next answer, or the one under way."""
-        self.closes = True
+        """Close with the next answer that can still say so."""
+        self._retired = self._shared.seconds()
+        if self._current is not None and not self._current.begun:
+            self.closes = True
+
+    def sweep(self, quiet: float) -> None:
+        """Close, once retired, if nothing has come for so many seconds."""
+        since = max(self._since, self._retired)
+        if self.phase <= IDLE and self._out is None and self._shared.seconds() - since >= quiet:
+            self._close()
 
     def drain(self) -> None:
         """Answer what has begun, then close; now, if nothing has."""
@@ -257,10 +267,6 @@ class HttpConnection:
         # In the middle of handing over, the phase is still the one before; that request closes when it is answered.
         if self.phase <= IDLE and self._out is None:
             self._close()
-
-    def abort(self) -> None:
-        """End at once."""
-        self.transport.abortConnection()
 
     # Requests, one after the other
 
@@ -292,9 +298,8 @@ class HttpConnection:
             return
         if fed < size:
             self._hold(data[fed:])
-        elif not self._reading:
-            self._reading = True
-            self.transport.resumeProducing()
+        else:
+            self._read_on()
         self._rest(intake, fresh=intake.completed != before)
 
     def _take_whole(self, head: Head, data: bytes, peer: Peer) -> None:
@@ -327,7 +332,7 @@ class HttpConnection:
             return
         reason = None if self._recognized else self._recognize()
         if self._peer is None:
-            exchange.refuse(self, _crowded(reason))
+            exchange.refuse(self, crowded(reason))
             return
         self._current = exchange
         exchange.attach(self, self._peer)
@@ -336,20 +341,6 @@ class HttpConnection:
             self._shared.channel.received(body, exchange)
         else:
             self._shared.serve(exchange, body)
-
-    def _recognize(self) -> str | None:
-        """Learn who the peer is, now that TLS or a proxy has said it; why it may not stay as such, if so."""
-        self._recognized = True
-        limits = self._shared.limits
-        before, self._peer = self._peer, None
-        peer = peer_of(self.transport, name="http", listener=self._shared.name)
-        if before is not None and before != peer:
-            limits.leave(before)
-            reason = limits.admit(peer)
-            if reason is not None:
-                return reason
-        self._peer = peer
-        return None
 
     def _rest(self, intake: Intake, *, fresh: bool) -> None:
         """Nothing can be done for now: say what is waited for, and how long."""
@@ -377,8 +368,6 @@ class HttpConnection:
         if self.closes and self.phase <= IDLE:
             self._close()
 
-    # Bytes that wait, in and out
-
     def _collect(self, out: list[bytes], data: bytes) -> None:
         """Join what is answered in one go, up to where back-pressure must be felt."""
         out.append(data)
@@ -386,113 +375,33 @@ class HttpConnection:
             self._write(b"".join(out))
             out.clear()
 
-    def _write(self, data: bytes) -> None:
-        if self._direct:
-            data = send_at_once(self.transport, data)
-            if not data:
-                return
-        self.transport.write(data)
-        if self._paused:
-            self._unsent += len(data)
+    # Time and the end
 
-    def _hold(self, data: bytes) -> None:
-        self._held += data
-        if self._reading and len(self._held) >= _HELD:
-            self._reading = False
-            self.transport.pauseProducing()
-
-    def _discard(self, size: int) -> None:
-        self._discarded += size
-        if self._discarded > self._shared.wire.message:
-            self.transport.abortConnection()
-
-    # Time
-
-    def _enter(self, phase: Phase, within: float) -> None:
-        """Wait for something that must not take longer than `within` seconds."""
-        self.phase = phase
-        now = self._since = self._shared.seconds()
-        if self._entry is None or now + within < self._wakes:
-            self._wake_in(within)
-
-    def _wake_in(self, seconds: float) -> None:
-        if self._entry is not None:
-            self._entry.cancel()
-        self._wakes = self._shared.seconds() + seconds
-        self._entry = self._shared.wheel.after(seconds, self._tick)
-
-    def _tick(self) -> None:
-        """Look whether what is waited for is overdue. Waits end all the time without anyone touching the wheel."""
-        self._entry = None
-        if self._paused:
-            self._watch_reader()
-            return
+    def _overdue(self, now: float) -> None:
         wire = self._shared.wire
-        waited = self._shared.seconds() - self._since
-        limits = (wire.lease, wire.idle, wire.slow, wire.slow, wire.idle, wire.heartbeat, wire.slow)
+        waited = now - self._since
+        limits = (wire.lease, wire.idle, wire.slow, wire.slow, wire.idle, wire.heartbeat)
         limit = limits[self.phase]
         if waited < limit:
             self._wake_in(limit - waited)
-        elif self.phase == CLOSING:
-            self.transport.abortConnection()
         elif self.phase <= IDLE:
             self._close()
         elif self.phase <= BODY:
             self._lingers = True
             Exchange(None).refuse(self, _TOO_SLOW)
         else:
-            self._stay(limit)
+            self._stay(now, limit)
 
-    def _watch_reader(self) -> None:
-        """Cut a peer that takes nothing of what waits for it: megabytes are kept for each that does not read."""
-        wire = self._shared.wire
-        now = self._shared.seconds()
-        left = waiting(self.transport)
-        limit = wire.idle if left is None else wire.slow
-        taken = self._unsent - (left or 0)
-        if taken > self._taken:
-            self._taken = taken
-            self._moved = now
-        if now - self._moved < limit:
-            self._wake_in(self._moved + limit - now)
-        else:
-            self.transport.abortConnection()
-
-    def _stay(self, limit: float) -> None:
+    def _stay(self, now: float, limit: float) -> None:
         """An answer takes as long as it takes; a stream says meanwhile that it is still there."""
-        if self._current is not None:
-            self._since = self._shared.seconds()
-            beat = self._current.heartbeat()
-            if beat:
-                self._write(beat)
+        exchange = self._current
+        if exchange is not None:
+            self._since = now
+            if exchange.begun:
+                self._write(_sse.COMMENT if exchange.legacy else _sse.chunk(_sse.COMMENT))
         self._wake_in(limit)
 
-    # The end
-
-    def _close(self) -> None:
-        """Close once all is written that was answered."""
-        if self.phase >= CLOSING:
-            return
+    def _let_go(self) -> None:
         intake, self._intake = self._intake, None
         if intake is not None:
             intake.discard()
-        self._held = b""
-        self._enter(CLOSING, self._shared.wire.slow)
-        if not self._reading:
-            self._reading = True
-            self.transport.resumeProducing()
-        if not self._paused:
-            self._end()
-
-    def _end(self) -> None:
-        transport = self.transport
-        # With a producer both Twisted's sockets and its TLS would wait for its end before theirs.
-        transport.unregisterProducer()
-        half = IHalfCloseableDescriptor.providedBy(self.transport) and not hasattr(
-            transport, "getPeerCertificate"
-        )
-        if self._lingers and half:
-            # To close with input unread would reset the connection, and the answer might never be seen (RFC 9112, 9.6).
-            transport.loseWriteConnection()
-        else:
-            transport.loseConnection()

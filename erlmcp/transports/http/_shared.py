@@ -4,18 +4,40 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import msgspec
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
-from erlmcp.interfaces import IChannel, IConnectionLimits, WireLimits
+from erlmcp.interfaces import IChannel, IConnectionLimits, Peer, WireLimits
 from erlmcp.timing import Wheel
 from erlmcp.transports.http._answers import Stamp
 from erlmcp.transports.http._exchange import Exchange
-from erlmcp.transports.http._familiar import FamiliarHeads
-from erlmcp.transports.http._head import Purpose, Rules
+from erlmcp.transports.http._familiar import FamiliarHeads, Kept
+from erlmcp.transports.http._head import Fields, Headers, Purpose, Rules
 from erlmcp.transports.http._intake import Intake
 from erlmcp.transports.http._old_stream import ENDING, OldMessage, OldStream, OldStreams
 
 _SPARE: Final = 256
+_QUIET: Final = 60.0
+
+log = Logger()
+
+
+class Second(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listener does about HTTP/2.
+
+    Attributes:
+        offered: whether it is offered over TLS (ALPN).
+        h2c: whether connections without TLS may begin with its preface.
+        streams: how many requests may be under way on one connection.
+    """
+
+    offered: bool = True
+    h2c: bool = False
+    streams: int = 100
+
+
+_USUAL: Final = Second()
 
 
 class Connection(Protocol):
@@ -23,6 +45,9 @@ class Connection(Protocol):
 
     def retire(self) -> None:
         """Close with the next answer."""
+
+    def sweep(self, quiet: float) -> None:
+        """Close, once retired, if nothing has come for so many seconds."""
 
     def drain(self) -> None:
         """Answer what has begun, then close."""
@@ -42,25 +67,31 @@ class Shared:
         wheel: their time limits.
         seconds: the clock of those.
         wall: seconds since the epoch, for Date.
+        second: what it does about HTTP/2.
 
     Attributes:
         connections: those that are there, in order of arrival.
         draining: whether no more requests are wanted.
         familiar: heads that were taken before.
+        familiar_fields: the same of HTTP/2, where they are fields from the start.
         old: the streams of revision 2024-11-05.
     """
 
     __slots__ = (
+        "_floods",
         "_spare",
+        "_told",
         "_waiting",
         "channel",
         "connections",
         "draining",
         "familiar",
+        "familiar_fields",
         "limits",
         "name",
         "old",
         "rules",
+        "second",
         "seconds",
         "stamp",
         "wheel",
@@ -77,6 +108,7 @@ class Shared:
         wheel: Wheel,
         seconds: Callable[[], float],
         wall: Callable[[], float] = time.time,
+        second: Second = _USUAL,
     ) -> None:
         self.name = name
         self.channel = channel
@@ -90,6 +122,10 @@ class Shared:
         self.draining = False
         self.old = OldStreams(channel, limits.wire.in_flight, rules.old_messages)
         self.familiar = FamiliarHeads()
+        self.familiar_fields: Kept[Fields, Headers] = Kept()
+        self.second = second
+        self._floods = 0
+        self._told = float("-inf")
         self._spare: list[Intake] = []
         self._waiting: list[Deferred[None]] = []
 
@@ -117,6 +153,26 @@ class Shared:
             self._spare.append(intake)
         else:
             intake.discard()
+
+    def flooded(self, reason: str, peer: Peer | None) -> None:
+        """A connection ends because its client asked for too much of it; one line a minute says so."""
+        self._floods += 1
+        now = self.seconds()
+        if now - self._told >= _QUIET:
+            address = peer.address if peer is not None else "an unknown address"
+            log.warn(  # noqa: G010 - Twisted's
+                "{name}: the connection from {address} was ended: {reason} ({count} so far)",
+                name=self.name,
+                address=address,
+                reason=reason,
+                count=self._floods,
+            )
+            self._told = now
+
+    @property
+    def floods(self) -> int:
+        """How many connections have ended so."""
+        return self._floods
 
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""

@@ -1,6 +1,7 @@
 """The ``http`` transport plugin and what may be configured of it."""
 
 import re
+from typing import Annotated
 
 import msgspec
 from zope.interface import implementer
@@ -9,6 +10,7 @@ from erlmcp.interfaces import IListener, ITransport, ListenContext
 from erlmcp.transports.http._head import Rules
 from erlmcp.transports.http._listener import HttpListener
 from erlmcp.transports.http._origin import Visitors
+from erlmcp.transports.http._shared import Second
 
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 
@@ -24,6 +26,9 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ``localhost``, ``127.0.0.1`` and ``[::1]``; elsewhere they are, if given, the only ones.
         sse: the path of the stream of revision 2024-11-05 (HTTP with SSE), such as ``/sse``; empty for none.
         messages: where clients of that stream post their messages.
+        http2: whether HTTP/2 is offered over TLS (ALPN).
+        h2c: whether HTTP/2 is spoken without TLS to clients that begin with it (prior knowledge).
+        streams: how many requests may be under way on one connection of HTTP/2; `in_flight` bounds them too.
     """
 
     path: str = "/mcp"
@@ -31,11 +36,14 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     hosts: tuple[str, ...] = ()
     sse: str = ""
     messages: str = "/messages"
+    http2: bool = True
+    h2c: bool = False
+    streams: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
 
 
 @implementer(ITransport)
 class HttpTransport:
-    """Streamable HTTP, over HTTP/1.1 on any Twisted stream endpoint; HTTP with SSE beside it where that is wanted."""
+    """Streamable HTTP, over HTTP/1.1 and 2, on any Twisted stream endpoint; HTTP with SSE where that is wanted."""
 
     name = "http"
     options = HttpOptions
@@ -54,7 +62,9 @@ class HttpTransport:
             options.sse.encode(),
             options.messages.encode(),
         )
-        listener: IListener = HttpListener(context, rules)
+        streams = min(options.streams, context.limits.wire.in_flight)
+        second = Second(offered=options.http2, h2c=options.h2c, streams=streams)
+        listener: IListener = HttpListener(context, rules, second)
         return listener
 
 
