@@ -101,9 +101,15 @@ class HttpListener:
     def retire(self) -> Deferred[None]:
         """Another listens here now: accept no more, and close each connection with its next answer."""
         port, self._port = self._port, None
+        self._shared.old.drain()
         for connection in list(self._shared.connections):
             connection.retire()
         return unlisten(port)
+
+    def sweep(self, quiet: float) -> None:
+        """Close what has been idle for so many seconds since it was retired."""
+        for connection in list(self._shared.connections):
+            connection.sweep(quiet)
 
     def drain(self) -> Deferred[None]:
         """Accept no more, close what is idle, let the rest end; fires when no connection is left."""

@@ -69,6 +69,7 @@ class HttpConnection:
         "_peer",
         "_reading",
         "_recognized",
+        "_retired",
         "_shared",
         "_since",
         "_taken",
@@ -102,6 +103,7 @@ class HttpConnection:
         self._taken = 0  # of what waits since the transport's buffer was full
         self._moved = 0.0  # when that last became more
         self._discarded = 0
+        self._retired = 0.0  # when another listener took over
 
     # What Twisted calls
 
@@ -132,6 +134,8 @@ class HttpConnection:
 
     def dataReceived(self, data: bytes) -> None:
         """Some bytes of some requests."""
+        if self._retired and self._current is None:
+            self.closes = True
         if self.phase == IDLE and self._intake is None and self._out is None and not self._paused:
             head = self._shared.familiar.find(data)
             whole = head is not None and head.size + head.length == len(data)
@@ -248,8 +252,16 @@ class HttpConnection:
     # What the listener calls
 
     def retire(self) -> None:
-        """Close with the next answer, or the one under way."""
-        self.closes = True
+        """Close with the next answer that can still say so."""
+        self._retired = self._shared.seconds()
+        if self._current is not None and not self._current.begun:
+            self.closes = True
+
+    def sweep(self, quiet: float) -> None:
+        """Close, once retired, if nothing has come for so many seconds."""
+        since = max(self._since, self._retired)
+        if self.phase <= IDLE and self._out is None and self._shared.seconds() - since >= quiet:
+            self._close()
 
     def drain(self) -> None:
         """Answer what has begun, then close; now, if nothing has."""

@@ -24,6 +24,9 @@ class Connection(Protocol):
     def retire(self) -> None:
         """Close with the next answer."""
 
+    def sweep(self, quiet: float) -> None:
+        """Close, once retired, if nothing has come for so many seconds."""
+
     def drain(self) -> None:
         """Answer what has begun, then close."""
 
