@@ -150,6 +150,8 @@ class Wire:
 
 def events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
     """The events of a stream as they come: id and message, None for one without."""
+    if "event-stream" not in response.getheader("content-type", ""):
+        raise AssertionError(f"no stream: {response.status} {response.read()!r}")
     number, data = "", ""
     while line := response.readline():
         text = line.decode().rstrip("\r\n")

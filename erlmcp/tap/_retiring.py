@@ -52,12 +52,14 @@ class Generation:
         # Only then: whoever is sent away finds the successor.
         self._parts.server.retire()
         await DeferredList([one.addErrback(_noted) for one in retiring])
-        await deferLater(self._reactor, min(LAST_CALL, seconds), lambda: None)
-        for one in listeners:
-            if not getattr(one, "stays", False):
-                maybeDeferred(one.drain).addErrback(_noted)
+        last_call = self._reactor.seconds() + min(LAST_CALL, seconds)
         while self._busy() and self._reactor.seconds() < until:
             await deferLater(self._reactor, _LOOK, lambda: None)
+            for one in listeners:
+                if hasattr(one, "sweep"):
+                    one.sweep(LAST_CALL)
+                elif not getattr(one, "stays", False) and self._reactor.seconds() >= last_call:
+                    maybeDeferred(one.drain).addErrback(_noted)
 
     def _busy(self) -> bool:
         relayed = 0 if self._relay is None else self._relay.under_way

@@ -120,6 +120,12 @@ class Line(AMP):
         )
         return handing.addCallback(lambda _: None)
 
+    def end(self) -> None:
+        """End it once all is sent that was said."""
+        if self.open:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
     def cut(self) -> None:
         """End it now."""
         if self.open:

@@ -167,7 +167,7 @@ class Relay:
     def part(self) -> None:
         """This one has gone: what is still asked of it is lost."""
         for line in list(self._lines.values()):
-            line.cut()
+            line.end()
 
     # What the server asks of it
 
