@@ -66,7 +66,7 @@ class Http2Connection(Outflow):
         for name in Link.__slots__:
             setattr(self, name, getattr(before, name))
         self._entry = None
-        self._leaving = self.closes = self._shared.draining
+        self._leaving = self.closes
         before.stand_aside()
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, streaming=True)

@@ -164,6 +164,9 @@ class HttpConnection(Link):
         # h2 costs memory and start-up time that listeners without it do not pay.
         from erlmcp.transports.http._http2 import Http2Connection
 
+        if self._retired:
+            # HTTP/2 need not wait for an answer to say so.
+            self.closes = self._shared.draining
         successor = Http2Connection(self._shared)
         successor.succeed(self)
         self._successor = successor
