@@ -91,18 +91,16 @@ class HttpConnection:
         self._held = b""
         self._out: list[bytes] | None = None
         self._direct = False
-        self._last = False
-        self._lingers = False
+        self._last = self._lingers = False
         self._entry: Entry | None = None
         self._since = 0.0
         self._wakes = 0.0
         self._paused = False
         self._reading = True
         self._recognized = False
-        self._unsent = 0
+        self._unsent = self._discarded = 0
         self._taken = 0  # of what waits since the transport's buffer was full
         self._moved = 0.0  # when that last became more
-        self._discarded = 0
         self._retired = 0.0  # when another listener took over
 
     # What Twisted calls
@@ -134,8 +132,7 @@ class HttpConnection:
 
     def dataReceived(self, data: bytes) -> None:
         """Some bytes of some requests."""
-        if self._retired and self._current is None:
-            self.closes = True
+        self.closes = self.closes or (self._retired > 0 and self._current is None)
         if self.phase == IDLE and self._intake is None and self._out is None and not self._paused:
             head = self._shared.familiar.find(data)
             whole = head is not None and head.size + head.length == len(data)
@@ -204,11 +201,6 @@ class HttpConnection:
     def stopProducing(self) -> None:
         """The transport takes no more: `connectionLost` says so too."""
 
-    @property
-    def _busy(self) -> bool:
-        """Whether a request waits for its answer."""
-        return self._current is not None
-
     # What the exchange calls
 
     @property
@@ -254,14 +246,12 @@ class HttpConnection:
     def retire(self) -> None:
         """Close with the next answer that can still say so."""
         self._retired = self._shared.seconds()
-        if self._current is not None and not self._current.begun:
-            self.closes = True
+        self.closes = self._current is not None and not self._current.begun
 
     def sweep(self, quiet: float) -> None:
         """Close, once retired, if nothing has come for so many seconds."""
-        since = max(self._since, self._retired)
-        if self.phase <= IDLE and self._out is None and self._shared.seconds() - since >= quiet:
-            self._close()
+        if self.phase <= IDLE and self._shared.seconds() - max(self._since, self._retired) >= quiet:
+            self.drain()
 
     def drain(self) -> None:
         """Answer what has begun, then close; now, if nothing has."""
@@ -323,10 +313,10 @@ class HttpConnection:
             self._close()
         elif self._held:
             self._pump(b"")
-        elif self._busy and exchange.begun:
+        elif self._current is not None and exchange.begun:
             self._enter(STREAM, self._shared.wire.heartbeat)
         else:
-            self.phase = ANSWER if self._busy else IDLE
+            self.phase = ANSWER if self._current is not None else IDLE
             self._since = self._shared.seconds()
 
     def _hand_over(self, exchange: Exchange) -> None:
