@@ -172,8 +172,6 @@ class WorkerTests(CrewTestCase):
         self.successResultOf(done)
         self.assertEqual(engine.peek("session/x").value, b"1")
         self.assertEqual(self.engine.peek("session/x").value, b"1")  # type: ignore[union-attr]
-        done = self.shop.lines[0].ask("news", b"")
-        del done
 
     def test_one_that_cannot(self) -> None:
         self.shop.wrong = "no such provider"
