@@ -21,9 +21,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from erlmcp.transports import BindError
-from erlmcp.workers import AdoptingReactor, LogReader, Place, passed
+from erlmcp.workers import AdoptingReactor, LogReader, Place, _logs, passed
 from erlmcp.workers._adopting import spell
-from erlmcp.workers._logs import LONGEST
 from erlmcp.workers._places import Door
 
 
@@ -282,14 +281,13 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(found[0]["text"], '{"log_level": 1}')
 
     def test_lines_without_end(self) -> None:
+        self.patch(_logs, "LONGEST", 100)
         found = self.logged()
-        self.reader.feed(b"x" * (LONGEST + 1))
+        self.reader.feed(b"x" * 101)
         self.assertEqual((len(found), self.reader._rest), (1, b""))
 
     def test_written(self) -> None:
         """Round trip: a failure becomes its text, what cannot be told does not silence the rest."""
-        from erlmcp.workers import _logs
-
         observers: list[Any] = []
 
         class Beginner:
