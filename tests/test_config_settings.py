@@ -307,8 +307,8 @@ class WrongTests(ConfigTestCase):
         self.assertEqual(
             self.problems("", daemon=True),
             [
-                f"{self.file} has no [[provider]] and no [[upstream]], so there is nothing to serve;"
-                " add one, or --provider",
+                f"{self.file} has no [[provider]] and no [[upstream]], so there is nothing to serve; add one, or"
+                + " --provider",
                 f"{self.file} has no [[listen]], so nobody could connect; add one, or --listen",
             ],
         )
