@@ -114,6 +114,12 @@ class Daemon:
                 process.kill()
         return process.wait()
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; gives its exit status."""
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process.wait(PATIENCE)
+
     def kill(self) -> None:
         """End it as the kernel would: without a word, in the middle of whatever it does."""
         process = self._process

@@ -156,7 +156,9 @@ class WrongTests(ConfigTestCase):
     def test_all_at_once(self) -> None:
         text = PROVIDER + "[server]\nnmae = 'x'\ndrain = 'soon'\npage_size = 0\n[limitz]\n[[listen]]\nx = 1\n"
         tables = "engine, limits, listen, provider, server, server_view, telemetry, upstream"
-        server = "drain, instructions, keys, middleware, name, page_size, runtime, state, title, version"
+        server = (
+            "drain, instructions, keys, middleware, name, page_size, runtime, state, title, version, workers"
+        )
         self.assertEqual(
             self.problems(text),
             [
@@ -181,9 +183,9 @@ class WrongTests(ConfigTestCase):
         )
 
     def test_not_in_this_version(self) -> None:
-        text = PROVIDER + "[server]\nworkers = 2\n[auth]\n[[role]]\n[[limit]]\n"
+        text = PROVIDER + "[auth]\n[[role]]\n[[limit]]\n"
         problems = self.problems(text + "[receipts]\n")
-        self.assertEqual(len(problems), 5)
+        self.assertEqual(len(problems), 4)
         for problem in problems:
             self.assertIn("not in this version", problem)
 
@@ -305,8 +307,8 @@ class WrongTests(ConfigTestCase):
         self.assertEqual(
             self.problems("", daemon=True),
             [
-                f"{self.file} has no [[provider]] and no [[upstream]], so there is nothing to serve;"
-                " add one, or --provider",
+                f"{self.file} has no [[provider]] and no [[upstream]], so there is nothing to serve; add one, or"
+                + " --provider",
                 f"{self.file} has no [[listen]], so nobody could connect; add one, or --listen",
             ],
         )

@@ -94,7 +94,12 @@ class PackagingTests(TestCase):
     def test_what_is_imported_is_asked_for(self) -> None:
         """What comes with something else today need not come with it tomorrow."""
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        wanted = {_normal(re.split(r"[\[<>=!~ ;]", line, maxsplit=1)[0]) for line in project["dependencies"]}
+        extras = project["optional-dependencies"]
+        lines = [
+            *project["dependencies"],
+            *(line for name in set(extras) - {"test", "lint"} for line in extras[name]),
+        ]
+        wanted = {_normal(re.split(r"[\[<>=!~ ;]", line, maxsplit=1)[0]) for line in lines}
         known = packages_distributions()
         ours = {"erlmcp", *sys.stdlib_module_names}
         missing = {}

@@ -9,6 +9,7 @@ from h2.settings import SettingCodes
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
+    GoAwayFrame,
     HeadersFrame,
     RstStreamFrame,
     SettingsFrame,
@@ -689,6 +690,33 @@ class Ends(SynchronousTestCase):
         client.connection.drain()
         client.channel.exchanges[0].accept()
         self.assertTrue(client.transport.disconnecting)
+
+    def test_retired(self) -> None:
+        """First it says that requests belong elsewhere, and answers those on their way; a while later it takes none."""
+        client = Second2(answer)
+        client.wire.clock.advance(1)
+        client.connection.retire()
+        self.assertIn(GoAwayFrame(0, last_stream_id=2**31 - 1).serialize(), client.wire.written())
+        self.assertEqual(client.post().status, 200)
+        client.connection.sweep(1.0)
+        self.assertFalse(client.transport.disconnecting)
+        client.wire.clock.advance(1)
+        client.connection.sweep(1.0)
+        self.assertTrue(client.transport.disconnecting)
+        client.connection.retire()
+        self.assertEqual(client.wire.written().count(GoAwayFrame(0, last_stream_id=1).serialize()), 1)
+
+    def test_retired_before_it_began(self) -> None:
+        client = Second2(answer, greet=False)
+        client.wire.clock.advance(1)
+        client.wire.connection.retire()
+        client.h2.initiate_connection()
+        number = client.begin()
+        client.h2.send_data(number, BODY, end_stream=True)
+        client.wire.connection.dataReceived(client.h2.data_to_send())
+        written = client.wire.written()
+        self.assertIn(GoAwayFrame(0, last_stream_id=2**31 - 1).serialize(), written)
+        self.assertIn(ANSWER, written)
 
     def test_begun_while_draining(self) -> None:
         client = Second2(answer, greet=False)

@@ -16,6 +16,7 @@ from erlmcp.server._running import Running
 from erlmcp.testing import Harness, MemoryExchange
 from tests.scripted import Scripted, text
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -538,9 +539,9 @@ class Messages(SynchronousTestCase):
             return text("")
 
         house = harness(tool=tool)
-        house.call("tool", meta={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01", "baggage": "k=v"})
+        house.call("tool", meta={"traceparent": TRACEPARENT, "baggage": "k=v"})
         house.call("tool")
-        self.assertEqual(seen, [{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01", "baggage": "k=v"}, None])
+        self.assertEqual(seen, [{"traceparent": TRACEPARENT, "baggage": "k=v"}, None])
 
 
 class Stopping(SynchronousTestCase):

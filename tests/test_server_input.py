@@ -12,6 +12,7 @@ from erlmcp.protocol import KeyRing, Question
 from erlmcp.testing import Harness, MemoryExchange
 from tests.scripted import Scripted, text
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"
 CAN = {"elicitation": {}}
 NAME = Question.elicit_form(
     "Your name?", {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -156,10 +157,10 @@ class Rounds(Case):
 
     def test_retry_refreshes_the_request(self) -> None:
         state = self.first(id="old").result["requestState"]
-        self.retry(state, {"name": accepted(name="Ann")}, id="new", meta={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"})
+        self.retry(state, {"name": accepted(name="Ann")}, id="new", meta={"traceparent": TRACEPARENT})
         assert self.tool.request is not None
         self.assertEqual(self.tool.request.id, "new")
-        self.assertEqual(self.tool.request.trace, {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"})
+        self.assertEqual(self.tool.request.trace, {"traceparent": TRACEPARENT})
 
     def test_only_where_the_protocol_allows(self) -> None:
         """Completion may not ask its client."""

@@ -235,13 +235,15 @@ class World:
                     self.stopping[name] = attempt
                 case rules.End():
                     self.ended += 1
+        wake = self.rules.wake(self.now)
+        self.test.assertTrue(wake is None or wake > self.now, "it would turn in circles")
         if self.ended:
             self.test.assertEqual((self.starting, self.up, self.stopping), ({}, {}, {}))
             self.test.assertEqual(self.ended, 1)
-            self.test.assertIsNone(self.rules.wake)
+            self.test.assertIsNone(self.rules.wake(self.now))
         elif self.rules.phase == "stopping":
             self.test.assertTrue(self.starting or self.up or self.stopping, "it waits for nobody")
-        elif not (self.starting or self.stopping) and self.rules.wake is None:
+        elif not (self.starting or self.stopping) and self.rules.wake(self.now) is None:
             # Nothing is under way, so everything has found its place.
             states = {child.state for child in self.rules.children.values()}
             self.test.assertLessEqual(states, {"up", "ended"})
@@ -334,7 +336,7 @@ class DetailTests(SynchronousTestCase):
             driver.now += 20
             driver.exit("a", crashed=True)
             delays.append(made.children["a"].until - driver.now)
-            driver.now = made.wake or driver.now
+            driver.now = made.wake(driver.now) or driver.now
             driver.do(made.tick(driver.now))
             self.assertEqual(made.children["a"].state, "up")
         self.assertEqual(delays, [0, 1, 2, 3, 3])

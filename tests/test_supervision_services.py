@@ -408,6 +408,19 @@ class RestartTests(SupervisorTestCase):
         self.part("leaf").ended.errback(ValueError("two"))
         self.failureResultOf(root.ended, TooManyRestarts)
 
+    def test_one_whose_wait_is_over_waits_for_another(self) -> None:
+        """It is started by what happens, not by a clock that turns in circles."""
+        supervisor = self.started(self.spec("a", ready=100.0), self.spec("b"), strategy="rest_for_one")
+        ready: Deferred[None] = Deferred()
+        self.next["a"] = {"starting": ready}
+        self.part("a").ended.errback(ValueError())
+        self.assertEqual(self.states(supervisor), {"a": "starting", "b": "waiting"})
+        (deadline,) = self.clock.getDelayedCalls()
+        self.assertEqual(deadline.getTime(), 100.0)
+        self.clock.advance(50)
+        ready.callback(None)
+        self.assertEqual(self.states(supervisor), {"a": "up", "b": "up"})
+
     def test_auto_shutdown(self) -> None:
         supervisor = self.started(
             self.spec("a"), self.spec("b", "transient", significant=True), auto_shutdown="any_significant"

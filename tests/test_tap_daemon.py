@@ -77,6 +77,16 @@ class Backend:
         self.journal.append("stop backend")
 
 
+class Told:
+    """Notes what systemd is told."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: self._told.append(name)
+
+
 class DaemonTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = Reactor()
@@ -86,6 +96,7 @@ class DaemonTestCase(SynchronousTestCase):
         self.statuses: list[int] = []
         self.signal: Callable[[str], None] | None = None
         self.terminal = False
+        self.told: list[str] = []
 
     def daemon(self, *listeners: Listener, open_: bool = False, console: Listener | None = None) -> Daemon:
         def signals(reactor: Any, callback: Callable[[str], None]) -> None:
@@ -107,6 +118,7 @@ class DaemonTestCase(SynchronousTestCase):
             signals=signals,
             leave=self.statuses.append,
             hangs_up=lambda: self.terminal,
+            notifier=cast("Any", Told(self.told)),
         )
 
     def started(self, *listeners: Listener, **options: Any) -> Daemon:
@@ -293,6 +305,30 @@ class StopTests(DaemonTestCase):
         self.started()
         self.signal("SIGHUP")
         self.assertEqual(self.reactor.stops, 1)
+
+    def test_reload(self) -> None:
+        """systemd hears of its beginning, and of its end whatever came of it; but not once the end has begun."""
+        daemon = self.started()
+        assert self.signal is not None
+        self.assertRaises(RuntimeError, daemon.take_up)
+        self.reactor.hasInstalled = self.reactor.running = True
+        self.told.clear()
+        for end in (Deferred.callback, Deferred.errback, None):
+            work: Deferred[None] = Deferred()
+            daemon.reload = lambda work=work: work
+            self.signal("SIGHUP")
+            self.assertEqual(self.told, ["reloading"])
+            if end is None:
+                break
+            end(work, ValueError("no good"))
+            self.assertEqual(self.told, ["reloading", "ready"])
+            self.told.clear()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        stopping = daemon.stopService()
+        work.callback(None)
+        self.assertNotIn("ready", self.told)
+        self.reactor.advance(0)
+        self.successResultOf(stopping)
 
     def test_ended_listeners(self) -> None:
         """When every listener has come to an end by itself, there is nothing left to run for."""

@@ -99,12 +99,12 @@ class ServingTests(TestCase):
             self.assertEqual(daemon.stop(), 0, daemon.output())
 
     def test_hang_up(self) -> None:
-        """It goes on, and says so."""
+        """It takes its configuration up again, and says so."""
         with Daemon.http() as daemon:
             daemon.signal(signal.SIGHUP)
             post(daemon.url, "tools/call", name="echo", arguments={"message": "hello"})
             self.assertEqual(daemon.stop(), 0, daemon.output())
-            self.assertIn("SIGHUP: this version does not reload", daemon.output())
+            self.assertIn("reloaded", daemon.output())
 
 
 class FailingTests(TestCase):

@@ -259,7 +259,14 @@ class FailingToolTests(TwistdTestCase):
     """A tool that fails: its caller gets an id, the log has the error under it, and nothing that was asked."""
 
     def test_reference(self) -> None:
-        options = ["--config", str(self.configuration('[telemetry]\nlog = "json"\n'))]
+        self.fails_with_a_reference("")
+
+    def test_reference_from_a_worker(self) -> None:
+        """The log is the parent's, in the configured form, whoever has failed."""
+        self.fails_with_a_reference("[server]\nworkers = 1\n")
+
+    def fails_with_a_reference(self, more: str) -> None:
+        options = ["--config", str(self.configuration(f'{more}[telemetry]\nlog = "json"\n'))]
         options += ["--provider", "tests.peers.failing_provider:provider"]
         with Daemon(options, [self.port]) as daemon:
             answer = post(self.url, "tools/call", name="explode", arguments={"secret": "hunter2!"})

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.logger import InvalidLogLevelError, Logger, LogLevel, LogPublisher
@@ -12,6 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.interfaces import Peer, Request
+from erlmcp.protocol import CompletionArgument, Params
 from erlmcp.telemetry import AccessLog, Counters, Output, RequestFailure, about, report
 from erlmcp.telemetry._failures import HIDDEN, hide, secret_words
 from erlmcp.telemetry._output import LINES, TRACEBACKS, WINDOW, Bursts
@@ -162,6 +164,14 @@ class ForgeryTests(OutputTestCase):
         self.assertEqual(set("\r\x1b\u2028\udc00") & set(self.stream.getvalue()), set())
         self.assertTrue(json.loads(lines[4])["message"].startswith("x\n2026"))
 
+    def test_what_has_no_bytes(self) -> None:
+        """Half of a surrogate pair cannot be written; the line is, without it."""
+        log = self.logger("json")
+        log.failure("y", Failure(raised(ValueError("a\udc00b"))), name="c\udc00d")
+        (record,) = self.records()
+        self.assertIn("a\\udc00b", record["traceback"])
+        self.assertEqual(record["name"], "c\\udc00d")
+
     def test_bounds(self) -> None:
         log = self.logger("json")
         log.info("{long}", long="x" * 100_000, **{f"f{n}": n for n in range(100)})
@@ -258,6 +268,10 @@ class RequestFailureTests(OutputTestCase):
     def test_answers_are_hidden_too(self) -> None:
         asked = request(answers=[{"password": {"content": {"value": "open sesame"}}}])
         self.assertEqual(secret_words(asked), ["open sesame"])
+        raw = Params(input_responses=msgspec.Raw(b'{"k": {"content": {"value": "swordfish"}}}'))
+        self.assertEqual(secret_words(request(params=raw)), ["swordfish"])
+        argument = Params(argument=CompletionArgument(name="x", value="to be completed"))
+        self.assertEqual(secret_words(request(params=argument)), ["to be completed"])
 
     def test_words(self) -> None:
         words = secret_words(

@@ -30,7 +30,6 @@ _LATER = {
     "limit": "rates and quotas come with a later one; sizes, counts and times are in the table [limits]",
     "receipts": "receipts come with a later one",
 }
-_WORKERS = {"workers": "worker processes come with a later one"}
 _ISOLATION = 'isolation = "process" runs it in child processes'
 
 
@@ -49,7 +48,7 @@ def interpret(merged: Merged, transports: Mapping[str, Any]) -> Settings:
             merged.problem((key,), "not in this version", _LATER[key])
         elif key not in _KNOWN:
             merged.problem((key,), "unknown table", nearest(key, _KNOWN))
-    server = check_table(ServerSettings, merged.table.get("server", {}), ("server",), merged, later=_WORKERS)
+    server = check_table(ServerSettings, merged.table.get("server", {}), ("server",), merged)
     limits = check_table(Limits, merged.table.get("limits", {}), ("limits",), merged)
     engine = check_table(EngineSettings, merged.table.get("engine", {}), ("engine",), merged)
     telemetry = check_table(TelemetrySettings, merged.table.get("telemetry", {}), ("telemetry",), merged)

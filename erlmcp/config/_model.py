@@ -28,6 +28,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         state: the directory for what outlives the process; None for none.
         runtime: the directory for the admin socket, which nobody else may enter; None for none.
         keys: sealing keys, newest first.
+        workers: how many processes serve; 0 for the daemon itself.
         drain: seconds that calls in flight get when the daemon ends.
         page_size: entries on one page of a list.
         middleware: plugins around the dispatch of each request, by name, the first outermost.
@@ -40,6 +41,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     state: Text | None = None
     runtime: Text | None = None
     keys: Secret | None = None
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
     drain: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     page_size: Annotated[int, Meta(ge=1, le=10_000)] = 100
     middleware: tuple[Text, ...] = ()

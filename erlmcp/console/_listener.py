@@ -59,7 +59,7 @@ class ConsoleListener:
     Args:
         reactor: what it listens with.
         endpoint: a Twisted endpoint description.
-        metrics: gives the text of ``/metrics``.
+        metrics: gives the text of ``/metrics``, or a Deferred of it.
         hosts: names that Host may have besides loopback's and IP addresses.
 
     Attributes:
@@ -72,7 +72,12 @@ class ConsoleListener:
     """
 
     def __init__(
-        self, reactor: Any, endpoint: str, *, metrics: Callable[[], bytes], hosts: Collection[str] = ()
+        self,
+        reactor: Any,
+        endpoint: str,
+        *,
+        metrics: Callable[[], bytes | Deferred[bytes]],
+        hosts: Collection[str] = (),
     ) -> None:
         self.name = "telemetry"
         self.addresses: tuple[Any, ...] = ()

@@ -5,10 +5,15 @@ from collections.abc import Callable, Collection
 from io import BytesIO
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web import resource, server
 
 from erlmcp.config import is_loopback
+
+log = Logger()
 
 _TEXT = b"text/plain; charset=utf-8"
 _METRICS = b"text/plain; version=0.0.4; charset=utf-8"
@@ -17,7 +22,7 @@ _TOO_LARGE = b"HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\r\nCon
 
 def console_site(
     *,
-    metrics: Callable[[], bytes],
+    metrics: Callable[[], bytes | Deferred[bytes]],
     unready: Callable[[], str | None],
     hosts: Collection[str],
     reactor: IReactorTime,
@@ -25,7 +30,7 @@ def console_site(
     """Make the site.
 
     Args:
-        metrics: gives the text of ``/metrics``.
+        metrics: gives the text of ``/metrics``, or a Deferred of it.
         unready: says why requests should go elsewhere now; None if they need not.
         hosts: names that Host may have besides loopback's and IP addresses.
         reactor: for the timers of connections.
@@ -37,16 +42,39 @@ class _Pages(resource.Resource):
     isLeaf = True
 
     def __init__(
-        self, metrics: Callable[[], bytes], unready: Callable[[], str | None], hosts: frozenset[str]
+        self,
+        metrics: Callable[[], bytes | Deferred[bytes]],
+        unready: Callable[[], str | None],
+        hosts: frozenset[str],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._metrics = metrics
         self._unready = unready
         self._hosts = hosts
 
-    def render(self, request: Any) -> bytes:
+    def render(self, request: Any) -> bytes | int:
         """Answer every path and method."""
         status, kind, body = self._answer(request)
+        if isinstance(body, bytes):
+            return self._page(request, status, kind, body)
+        gone: list[Any] = []
+        request.notifyFinish().addBoth(gone.append)
+
+        def finish(text: bytes) -> None:
+            if not gone:
+                request.write(self._page(request, status, kind, text))
+                request.finish()
+
+        def failed(failure: Failure) -> None:
+            log.failure("the metrics could not be gathered", failure)
+            if not gone:
+                request.write(self._page(request, 503, _TEXT, b"the metrics could not be gathered\n"))
+                request.finish()
+
+        body.addCallback(finish).addErrback(failed)
+        return server.NOT_DONE_YET
+
+    def _page(self, request: Any, status: int, kind: bytes, body: bytes) -> bytes:
         request.setResponseCode(status)
         request.setHeader(b"content-type", kind)
         request.setHeader(b"content-length", b"%d" % len(body))
@@ -55,7 +83,7 @@ class _Pages(resource.Resource):
         request.setHeader(b"connection", b"close")
         return b"" if request.method == b"HEAD" else body
 
-    def _answer(self, request: Any) -> tuple[int, bytes, bytes]:
+    def _answer(self, request: Any) -> tuple[int, bytes, bytes | Deferred[bytes]]:
         given = request.requestHeaders.getRawHeaders(b"host", [])
         if len(given) != 1:
             return 400, _TEXT, b"exactly one Host is needed\n"

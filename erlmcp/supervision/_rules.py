@@ -168,14 +168,15 @@ class Rules:
         self._restarts: deque[float] = deque(maxlen=intensity + 1)
         self._error: Exception | None = None
 
-    @property
-    def wake(self) -> float | None:
-        """When to call `tick`: the end of the next wait; None if nothing waits."""
+    def wake(self, now: float) -> float | None:
+        """When to call `tick`: the end of the next wait, always later than now; None if nothing waits for time.
+
+        A child whose wait is over and which has not been started waits for another: an event will start it.
+        """
         if self.phase not in ("starting", "running"):
             return None
-        return min(
-            (child.until for child in self.children.values() if child.state == "waiting"), default=None
-        )
+        waits = (child.until for child in self.children.values() if child.state == "waiting")
+        return min((until for until in waits if until > now), default=None)
 
     def start(self, now: float) -> list[Action]:
         """Start the children, each once the one before is ready."""

@@ -397,9 +397,11 @@ class Supervisor(MultiService):
     def _set_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        wake, self._timer = self._rules.wake, None
+        now = self._clock.seconds()
+        wake, self._timer = self._rules.wake(now), None
         if wake is not None:
-            delay = max(0.0, wake - self._clock.seconds())
+            # Not less than a clock can tell: the difference of two times may be too small to get there.
+            delay = max(0.001, wake - now)
             self._timer = self._clock.callLater(delay, self._tick)
 
     def _tick(self) -> None:

@@ -8,6 +8,7 @@ from erlmcp.tap._frontends import Frontend
 from erlmcp.tap._options import Options, require_reactor
 from erlmcp.tap._service import make_daemon, makeService
 from erlmcp.tap._upstreams import access_to
+from erlmcp.tap._work import work
 
 __all__ = [
     "Daemon",
@@ -24,4 +25,5 @@ __all__ = [
     "make_daemon",
     "require_reactor",
     "serve_stdio",
+    "work",
 ]

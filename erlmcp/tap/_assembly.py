@@ -1,7 +1,7 @@
 """The parts, put together: settings in, a server and its listeners out. Nothing is opened here."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,13 +9,21 @@ import msgspec
 
 from erlmcp import __version__, config
 from erlmcp.catalog import Catalog, NameCollision, ValidateGate, check_answer
-from erlmcp.config import ConfigurationError, Problem, ProviderSettings, Settings, UpstreamSettings
+from erlmcp.config import (
+    ConfigurationError,
+    Problem,
+    ProviderSettings,
+    SealingKeys,
+    Settings,
+    UpstreamSettings,
+)
 from erlmcp.engine import FILE_NAME, Bounds, EmbeddedEngine, EngineFileError, inspect
 from erlmcp.gateway import Upstream, expose
 from erlmcp.governor import (
     AdmitGate,
     AuthenticateGate,
     AuthorizeGate,
+    ConnectionLimits,
     LimitsGate,
     RateGate,
 )
@@ -29,6 +37,7 @@ from erlmcp.tap._standing import Standing
 from erlmcp.tap._upstreams import isolated, upstreams_for
 from erlmcp.tap._views import ViewMaker
 from erlmcp.telemetry import Counters
+from erlmcp.workers import Relay
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +52,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         keys: where the sealing keys are from.
         engine: what is shared, not started yet; None for none.
         tracing: a service that makes spans between its start, which is after the fork, and its stop; None for none.
+        channels: those of the listeners, by their names.
+        limits: who may connect, likewise.
     """
 
     server: Views
@@ -51,7 +62,29 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     backends: Sequence[Any]
     counters: Counters
     keys: str
-    engine: EmbeddedEngine | None = None
+    engine: Any = None
+    tracing: Any = None
+    channels: Mapping[str, Any] = {}
+    limits: Mapping[str, ConnectionLimits] = {}
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What several processes of one daemon, or several generations in one, have together.
+
+    Attributes:
+        owner: the name of this one.
+        relay: its way to the others.
+        engine: what they share; None for the first, which makes it.
+        reactors: listener's name -> the reactor that its sockets come with; None where they are yet to be bound.
+        counters: what is counted by all of one process; None for none yet.
+        tracing: what makes spans for all of one process, if there are counters.
+    """
+
+    owner: str
+    relay: Relay
+    engine: Any = None
+    reactors: Mapping[str, Any] | None = None
+    counters: Counters | None = None
     tracing: Any = None
 
 
@@ -108,6 +141,9 @@ def assemble(
     environ: Mapping[str, str],
     make_keys: bool = True,
     keep_state: bool = True,
+    sealing: SealingKeys | None = None,
+    share: Share | None = None,
+    metrics: Callable[[], Any] | None = None,
 ) -> Parts:
     """Make the server and its listeners.
 
@@ -119,15 +155,21 @@ def assemble(
         environ: the environment, for secrets and systemd's directories.
         make_keys: whether missing sealing keys may be made in the state directory.
         keep_state: whether the engine may have its file there, which is one process's alone.
+        sealing: the sealing keys; those of the configuration if None.
+        share: what there is already, where this is one of several.
+        metrics: gives the text of ``/metrics``, or a Deferred of it; None for that of this process alone.
 
     Raises:
         ConfigurationError: with every problem found: endpoints that cannot be, open listeners, keys that cannot be had,
             a file that is not the engine's.
     """
     problems: list[Problem] = []
-    ring, origin = _key_ring(settings, environ, problems, make=make_keys)
+    if sealing is None:
+        ring, origin = _key_ring(settings, environ, problems, make=make_keys)
+    else:
+        ring, origin = KeyRing(sealing.keys), sealing.origin
     catalog, standing = _catalog(settings, backends, reactor, problems)
-    counters = Counters()
+    counters = (None if share is None else share.counters) or Counters()
     admit = AdmitGate(
         reactor.seconds, timeout=settings.limits.timeout, concurrency=settings.limits.concurrency
     )
@@ -135,9 +177,16 @@ def assemble(
     for backend in backends:
         if isinstance(backend, Upstream):
             expose(counters, backend)
-    engine = _engine(settings, environ if keep_state else None, reactor, counters, problems)
+    engine: Any
+    if share is None or share.engine is None:
+        engine = _engine(settings, environ if keep_state else None, reactor, counters, problems)
+    else:
+        engine = share.engine
     middleware = _middleware(settings, problems)
-    tracing = make_tracing(settings, reactor, problems)
+    if share is not None and share.counters is not None:
+        tracing = share.tracing
+    else:
+        tracing = make_tracing(settings, reactor, problems)
     sizes = {one.name: one.limits.message for one in settings.listen}
     gates = Gates(
         limits=LimitsGate(sizes, settings.limits.message),
@@ -156,6 +205,8 @@ def assemble(
         key_ring=ring,
         engine=engine,
         clock=reactor,
+        owner="" if share is None else share.owner,
+        ways=None if share is None else share.relay,
         middleware=middleware if tracing is None else [tracing.current, *middleware],
         limits=message_limits(settings.limits),
         page_size=settings.server.page_size,
@@ -166,11 +217,14 @@ def assemble(
     views = ViewMaker(settings, standing, catalog, gates, make, reactor, traced)
     server = views.views()
     problems += [settings.problem(*one) for one in views.problems]
-    maker = FrontendMaker(settings, reactor, counters)
+    maker = FrontendMaker(settings, reactor, counters, None if share is None else share.reactors)
     made = [maker.frontend(one, server, transports[one.transport]) for one in settings.listen]
-    console = maker.console()
+    console = maker.console(metrics) if share is None or share.engine is None else None
+    if share is not None:
+        share.relay.channels.update(maker.channels)
     problems += maker.problems
     if problems:
+        server.stop()
         raise ConfigurationError(problems)
     return Parts(
         server=server,
@@ -181,6 +235,8 @@ def assemble(
         keys=origin,
         engine=engine,
         tracing=tracing,
+        channels=maker.channels,
+        limits=maker.limits,
     )
 
 

@@ -47,6 +47,7 @@ class Daemon(MultiService):
         tree: the root supervisor; None before the start.
         admin_answers: by question, what gives the answer on the admin socket; others may add theirs.
         reload: takes up another configuration on a hang-up; None if that cannot be done.
+        also_draining: gives what else is on its way out, for which a drain waits too.
         up: called once it serves, with None, or cannot, with the error.
     """
 
@@ -70,7 +71,8 @@ class Daemon(MultiService):
         self.tree: Supervisor | None = None
         self.admin_answers: Answers = {} if admin_answers is None else admin_answers
         self.admin_answers["status"] = lambda _question: self.report()
-        self.reload: Callable[[], Deferred[None]] | None = None
+        self.reload: Callable[[], Deferred[Any]] | None = None
+        self.also_draining: Callable[[], list[Deferred[None]]] = list
         self.up: Callable[[BaseException | None], None] = lambda _: None
         self._reactor = reactor
         self._drain = drain
@@ -214,7 +216,24 @@ class Daemon(MultiService):
             hint = "restart it to take up another configuration"
             log.warn("{name}: this version does not reload: {hint}", name=name, hint=hint)  # noqa: G010 - Twisted's name
         elif self._state == "ready":
-            maybeDeferred(self.reload).addErrback(lambda failure: log.failure("the reload failed", failure))
+            self.take_up().addErrback(lambda failure: log.failure("the reload failed", failure))
+
+    def take_up(self) -> Deferred[Any]:
+        """Reload; systemd is told of the beginning, and of the end whatever came of it. Fails as `reload` does.
+
+        Raises:
+            RuntimeError: there is nothing to reload.
+        """
+        if self.reload is None:
+            raise RuntimeError("this daemon does not reload")
+        self._notifier.reloading("reloading")
+
+        def over(result: Any) -> Any:
+            if self._state == "ready":
+                self._notifier.ready("ready")
+            return result
+
+        return maybeDeferred(self.reload).addBoth(over)
 
     async def _stop(self) -> None:
         self._state = "draining"
@@ -223,7 +242,7 @@ class Daemon(MultiService):
         if self.tree is not None:
             frontends = self.tree.service("frontends" if self._frontends is None else self._frontends.name)
             drain = getattr(frontends, "drain", lambda: succeed(None))
-            draining = [maybeDeferred(drain)]
+            draining = [maybeDeferred(drain), *self.also_draining()]
             drained = await self._within(self._drain, [*draining, maybeDeferred(self.parts.server.drain)])
             if not drained:
                 left = self.parts.server.in_flight

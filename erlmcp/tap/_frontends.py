@@ -1,6 +1,6 @@
 """Listeners from their settings: made, counted, and refused where others could reach them unasked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -52,13 +52,25 @@ class FrontendMaker:
         settings: the configuration.
         reactor: what the listeners run on.
         counters: where their connections are counted.
+        reactors: where listeners come with their sockets, the reactor of each by its name.
 
     Attributes:
+        channels: those of the listeners that were made, by their names.
+        limits: who may connect, likewise.
         problems: what was wrong with those that could not be made.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, counters: Counters) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        counters: Counters,
+        reactors: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.channels: dict[str, Any] = {}
+        self.limits: dict[str, ConnectionLimits] = {}
         self.problems: list[Problem] = []
+        self._reactors = reactors
         self._settings = settings
         self._reactor = reactor
         self._counters = counters
@@ -76,14 +88,17 @@ class FrontendMaker:
             one.limits.wire, connections=one.limits.connections, per_address=one.limits.per_address
         )
         bounds = message_limits(one.limits)
+        reactors = self._reactors
         context = ListenContext(
             name=one.name,
-            reactor=self._reactor,
+            reactor=self._reactor if reactors is None else reactors[one.name],
             channel=server.channel(bounds, scope_of(self._settings, one)),
             limits=limits,
-            endpoint=one.endpoint,
+            endpoint=one.endpoint if reactors is None else reactors[one.name].describe(one.endpoint),
             views={name: server.channel(bounds, name) for name in views_by_path(one).values()},
         )
+        self.limits[one.name] = limits
+        self.channels[one.name] = context.channel
         make = partial(transport.listener, context, one.options)
         try:
             listener = make()
@@ -97,17 +112,23 @@ class FrontendMaker:
         self._count(one, limits)
         return Frontend(listener=listener, endpoint=one.endpoint, open=one.auth == "none", remake=make)
 
-    def console(self) -> Frontend | None:
-        """Make the listener for health and metrics, if one is configured, or note a problem."""
+    def console(self, metrics: Callable[[], Any] | None = None) -> Frontend | None:
+        """Make the listener for health and metrics, if one is configured, or note a problem.
+
+        Args:
+            metrics: gives the text of ``/metrics``, or a Deferred of it; None for that of this process alone.
+        """
         telemetry = self._settings.telemetry
         key = "telemetry.endpoint"
         if telemetry.endpoint is None:
             return None
         # twisted.web and prometheus_client take their time to import: only who asks for them pays.
         from erlmcp.console import ConsoleListener
-        from erlmcp.telemetry.exposition import Exposition
 
-        metrics = Exposition(self._counters, __version__).text
+        if metrics is None:
+            from erlmcp.telemetry.exposition import Exposition
+
+            metrics = Exposition(self._counters, __version__).text
         make = partial(
             ConsoleListener, self._reactor, telemetry.endpoint, metrics=metrics, hosts=telemetry.hosts
         )
@@ -130,9 +151,16 @@ class FrontendMaker:
 
     def _count(self, one: ListenSettings, limits: ConnectionLimits) -> None:
         self._counters.gauge("erlmcp_connections_active", (one.name, one.transport), lambda: limits.active)
+        name = "erlmcp_connections_refused_total"
         for limit in limits.refused:
-            refused = partial(limits.refused.__getitem__, limit)
-            self._counters.gauge("erlmcp_connections_refused_total", (one.name, limit), refused)
+            before = self._counters.gauges.get(name, {}).get((one.name, limit))
+            # Of a listener that this one takes the place of: a total never falls.
+            past = 0.0 if before is None else before()
+            self._counters.gauge(name, (one.name, limit), partial(_refused, limits, limit, past))
+
+
+def _refused(limits: ConnectionLimits, limit: str, past: float) -> float:
+    return past + limits.refused[limit]
 
 
 def message_limits(limits: ListenerLimits) -> Limits:

@@ -55,6 +55,18 @@ class ListenService(Service):
         Service.startService(self)
         return self.privilegedStartService()
 
+    def swap(self, frontend: Frontend, listener: Any) -> Any:
+        """Have another listener, which listens already; gives the one of before, whose end is not seen to here."""
+        former, self.listener, self.frontend = self.listener, listener, frontend
+        if hasattr(listener, "lost"):
+            listener.lost.addCallback(self._lost)
+        return former
+
+    def release(self) -> Any:
+        """Give the listener up: its end is not seen to here."""
+        self._bound = False
+        return self.listener
+
     def drain(self) -> Deferred[None]:
         """Accept no more; fires when no connection is left."""
         drained: Deferred[None] = maybeDeferred(self.listener.drain) if self._bound else succeed(None)

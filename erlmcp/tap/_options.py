@@ -65,20 +65,31 @@ class Options(usage.Options):
                 bury what is wrong.
         """
         _refuse_chroot(self.parent)
-        file = self["config"]
+        if self["config"] is not None:
+            # A daemon in the background is somewhere else when it reads the file again.
+            self["config"] = str(Path(self["config"]).absolute())
         try:
-            self.settings = config.load(
-                None if file is None else Path(file),
-                config.transports(),
-                listen=self["listen"],
-                providers=self["provider"],
-                daemon=True,
-            )
+            self.settings = self.load()
             self.backends = backends_for(self.settings, config.providers())
             require_reactor(self.backends)
         except (config.ConfigurationError, ValueError) as error:
             raise StartFailed(f"erlmcp cannot start:\n{error}") from error
         arrange(self.parent, self.settings.telemetry)
+
+    def load(self) -> config.Settings:
+        """Read and check the configuration as it is now.
+
+        Raises:
+            erlmcp.config.ConfigurationError: with every problem found.
+        """
+        file = self["config"]
+        return config.load(
+            None if file is None else Path(file),
+            config.transports(),
+            listen=self["listen"],
+            providers=self["provider"],
+            daemon=True,
+        )
 
     def log_observer(self, stream: TextIO | None = None) -> Any:
         """A log observer as configured: for a ``.tac`` file, where twistd does not ask us for one.

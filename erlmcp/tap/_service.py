@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from secrets import token_hex
 from typing import Any
 
 from erlmcp import config
@@ -10,11 +11,15 @@ from erlmcp.admin import AdminService
 from erlmcp.config import ConfigurationError, Settings
 from erlmcp.supervision import ChildSpec
 from erlmcp.systemd import Notifier, Watchdog
-from erlmcp.tap._assembly import assemble
+from erlmcp.tap._assembly import Share, assemble
 from erlmcp.tap._daemon import Answers, Daemon
 from erlmcp.tap._exit import StartFailed, on_terminal
+from erlmcp.tap._in_place import InPlaceChange
 from erlmcp.tap._logging import configure
 from erlmcp.tap._options import Options
+from erlmcp.tap._parent import Household, own_keys
+from erlmcp.tap._reload import Change, HouseholdChange, Reload
+from erlmcp.workers import Relay
 
 
 def makeService(options: Options) -> Daemon:
@@ -26,7 +31,7 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     configure(options.settings.telemetry)
-    return make_daemon(options.settings, options.backends, reactor)
+    return make_daemon(options.settings, options.backends, reactor, load=options.load)
 
 
 def make_daemon(
@@ -36,6 +41,7 @@ def make_daemon(
     *,
     keep_state: bool = True,
     hangs_up: Callable[[], bool] = on_terminal,
+    load: Callable[[], Settings] | None = None,
 ) -> Daemon:
     """Make a daemon.
 
@@ -45,19 +51,30 @@ def make_daemon(
         reactor: what it runs on.
         keep_state: whether the engine may have its file in the state directory.
         hangs_up: as `Daemon` has it.
+        load: reads the configuration anew, for a reload; None if there is none.
 
     Raises:
         StartFailed: as `makeService`.
     """
+    household = relay = sealing = None
     try:
-        parts = assemble(
-            settings,
-            backends,
-            reactor,
-            transports=config.transports(),
-            environ=os.environ,
-            keep_state=keep_state,
-        )
+        if settings.server.workers:
+            household = Household(settings, backends, reactor, os.environ, keep_state=keep_state)
+            parts = household.parts
+        else:
+            if load is not None:
+                relay = Relay(token_hex(4))
+                sealing = own_keys(settings, os.environ)
+            parts = assemble(
+                settings,
+                backends,
+                reactor,
+                transports=config.transports(),
+                environ=os.environ,
+                keep_state=keep_state,
+                sealing=sealing,
+                share=None if relay is None else Share(owner=relay.owner, relay=relay),
+            )
     except ConfigurationError as error:
         raise StartFailed(f"erlmcp cannot start:\n{error}") from None
     notifier = Notifier(os.environ)
@@ -66,13 +83,23 @@ def make_daemon(
     answers: Answers = {}
     folder = config.runtime_directory(settings.server) if keep_state else None
     admin = [] if folder is None else [ChildSpec("admin", partial(AdminService, reactor, folder, answers))]
-    return Daemon(
+    daemon = Daemon(
         parts,
         reactor,
         drain=settings.server.drain,
         hangs_up=hangs_up,
         notifier=notifier,
         admin_answers=answers,
+        frontends=None if household is None else household.spec,
         # Last, so that nobody is told that we are alive before all the rest is there.
         last=[*admin, ChildSpec("watchdog", lambda: watchdog)],
     )
+    change: Change | None = None
+    if household is not None:
+        change = HouseholdChange(household, reactor, os.environ)
+    elif relay is not None:
+        change = InPlaceChange(daemon, settings, relay, sealing, reactor, os.environ)
+    if load is not None and change is not None:
+        daemon.reload = Reload(load, change)
+        answers["reload"] = lambda _: daemon.take_up()
+    return daemon

@@ -90,6 +90,7 @@ class Standing:
         self._following = Following(lambda _: self._backend)
         self._unwatch: Callable[[], None] | None = None
         self._failures = 0
+        self._left = False
         self._heard: Any = None  # the backend whose end is listened for already
         self._serve()
 
@@ -138,9 +139,20 @@ class Standing:
         begun: Deferred[None] | None = backend.start() if hasattr(backend, "start") else None
         return begun
 
+    @property
+    def backend(self) -> Any:
+        """The backend of now."""
+        return self._backend
+
+    def leave(self) -> None:
+        """Another has the backend from now on: it is not to be stopped here."""
+        self._left = True
+
     def stop(self) -> Deferred[None] | None:
         """Stop the backend of now; a Deferred that fires when it has stopped, or None."""
-        stopping: Deferred[None] | None = self._backend.stop() if hasattr(self._backend, "stop") else None
+        if self._left or not hasattr(self._backend, "stop"):
+            return None
+        stopping: Deferred[None] | None = self._backend.stop()
         return stopping
 
     def detail(self) -> Mapping[str, Any]:

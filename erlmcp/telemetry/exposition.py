@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.process_collector import ProcessCollector
 
 from erlmcp.telemetry._counters import BUCKETS, Counters
+from erlmcp.telemetry._merging import Sums
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -15,6 +16,7 @@ _GAUGES = {
     "erlmcp_engine_bytes": ("What the engine's entries count, in bytes.", ()),
     "erlmcp_engine_entries": ("Entries in the engine.", ()),
     "erlmcp_reactor_lag_seconds": ("How late the reactor's last timer was, measured each second.", ()),
+    "erlmcp_workers": ("Worker processes, by where they stand.", ("state",)),
     "erlmcp_requests_in_flight": ("Requests that have been admitted and not answered yet.", ()),
     "erlmcp_upstream_followed": ("Resources of an upstream whose updates somebody follows.", ("upstream",)),
     "erlmcp_upstream_open": ("Processes whose breaker keeps calls from an upstream.", ("upstream",)),
@@ -47,7 +49,7 @@ class Collector:
         version: of erlmcp, for ``erlmcp_build_info``.
     """
 
-    def __init__(self, counters: Counters, version: str) -> None:
+    def __init__(self, counters: Counters | Sums, version: str) -> None:
         self._counters = counters
         self._version = version
 
@@ -111,7 +113,7 @@ class Exposition:
         version: of erlmcp.
     """
 
-    def __init__(self, counters: Counters, version: str) -> None:
+    def __init__(self, counters: Counters | Sums, version: str) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(Collector(counters, version))
         ProcessCollector(registry=self._registry)

@@ -33,10 +33,13 @@ class StreamListener:
         name: the listener's name.
         addresses: what it listens on, once bound.
         lost: fires with the reason when its port is closed although nobody has asked for it.
+        stays: whether its connections stay with it until they end, when another has taken over.
 
     Raises:
         EndpointError: the endpoint description cannot be (a ValueError).
     """
+
+    stays = True
 
     def __init__(
         self, context: ListenContext, connections: Connections, make: Callable[[Connections], IProtocol]
@@ -53,6 +56,15 @@ class StreamListener:
     def bind(self) -> Deferred[None]:
         """See `IListener`; fails with `BindError`."""
         return listen(self._endpoint, self._description, self._factory).addCallback(self._bound)
+
+    def give_port(self) -> IListeningPort | None:
+        """Give the port away, to whoever serves it from now on; None if there is none."""
+        port, self._port = self._port, None
+        return port
+
+    def retire(self) -> Deferred[None]:
+        """Another listens here now: accept no more."""
+        return self._stop()
 
     def drain(self) -> Deferred[None]:
         """See `IListener`."""

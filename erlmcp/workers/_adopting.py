@@ -5,8 +5,8 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.address import UNIXAddress
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import directlyProvides, implementer, providedBy
@@ -27,6 +27,15 @@ def passed(description: str) -> str:
     return description[: len(description) - len(inner)] + "unix:passed"
 
 
+def spell(address: Any) -> str:
+    """An address as text for a worker: ``unix:PATH`` or ``tcp:HOST:PORT``."""
+    host = getattr(address, "host", None)
+    if host is not None:
+        return f"tcp:{host}:{address.port}"
+    name = getattr(address, "name", None) or b""
+    return f"unix:{os.fsdecode(name)}"
+
+
 class AdoptingReactor:
     """The reactor as one listener sees it.
 
@@ -37,18 +46,23 @@ class AdoptingReactor:
         reactor: the reactor.
         sockets: descriptors of the slot's listening sockets, non-blocking, in the order in which they are asked for;
             they are its own.
-        address: where the parent says that it accepts; for logs.
+        address: where the parent accepts, as `spell` has it; empty where it does not.
     """
 
     def __init__(self, reactor: Any, sockets: Sequence[int] = (), address: str = "") -> None:
         self._reactor = reactor
         self._sockets = list(sockets)
+        self._next = 0
         self._address = address
         self._handed: list[HandedPort] = []
         directlyProvides(self, providedBy(reactor))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
+
+    def describe(self, description: str) -> str:
+        """The description of an endpoint, as it is to be read here."""
+        return passed(description)
 
     def listenTCP(  # noqa: N802 - Twisted's name
         self,
@@ -64,14 +78,13 @@ class AdoptingReactor:
         """
         if not self._sockets:
             raise OSError(f"the parent has bound nothing for port {port} on {interface or 'all addresses'}")
-        descriptor = self._sockets.pop(0)
-        try:
-            with socket.socket(fileno=os.dup(descriptor)) as one:
-                family = one.family
-            made: IListeningPort = self._reactor.adoptStreamPort(descriptor, family, factory)
-            return made
-        finally:
-            os.close(descriptor)
+        # A listener that is made anew after it was lost asks again for the same.
+        descriptor = self._sockets[self._next % len(self._sockets)]
+        self._next += 1
+        with socket.socket(fileno=os.dup(descriptor)) as one:
+            family = one.family
+        made: IListeningPort = self._reactor.adoptStreamPort(descriptor, family, factory)
+        return made
 
     def listenSSL(  # noqa: N802 - Twisted's name
         self, port: int, factory: Any, contexts: Any, backlog: int = 50, interface: str = ""
@@ -81,7 +94,7 @@ class AdoptingReactor:
 
     def listenUNIX(self, address: str, factory: Any, *_: Any, **__: Any) -> IListeningPort:  # noqa: N802 - Twisted's
         """Take the connections that the parent hands on."""
-        port = HandedPort(self._reactor, factory, self._address or address)
+        port = HandedPort(self._reactor, factory, self._address or f"unix:{address}")
         port.startListening()
         self._handed.append(port)
         return port
@@ -94,6 +107,12 @@ class AdoptingReactor:
     ) -> IListeningPort:
         """Likewise."""
         return self.listenUNIX(str(descriptor), factory)
+
+    def release(self) -> None:
+        """Nothing will listen here any more: what is held of the sockets is closed."""
+        sockets, self._sockets = self._sockets, []
+        for descriptor in sockets:
+            os.close(descriptor)
 
     def take(self, descriptor: int) -> None:
         """A connection has been handed on; the descriptor is closed once it has been taken."""
@@ -111,7 +130,7 @@ class HandedPort:
     Args:
         reactor: what adopts them.
         factory: makes their protocols.
-        address: where they are accepted.
+        address: where they are accepted, as `spell` has it.
     """
 
     def __init__(self, reactor: Any, factory: Any, address: str) -> None:
@@ -131,9 +150,14 @@ class HandedPort:
             self.listening = False
             self._factory.doStop()
 
-    def getHost(self) -> UNIXAddress:
+    def getHost(self) -> IAddress:
         """See `IListeningPort`."""
-        return UNIXAddress(self._address)
+        kind, _, name = self._address.partition(":")
+        if kind == "unix":
+            return UNIXAddress(name)
+        host, _, port = name.rpartition(":")
+        made = IPv6Address if ":" in host else IPv4Address
+        return made("TCP", host, int(port))
 
     def take(self, descriptor: int) -> None:
         """Make a connection of a connected socket."""

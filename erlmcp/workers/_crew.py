@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from erlmcp.engine import EngineHost
 from erlmcp.interfaces import IEngine
 from erlmcp.telemetry import Sums
+from erlmcp.workers._adopting import spell
 from erlmcp.workers._line import LineLost, Refused, pair
 from erlmcp.workers._places import Place
 from erlmcp.workers._process import State, WorkerProcess
@@ -66,6 +67,7 @@ class Crew:
         self._arguments = arguments
         self._ended = Sums()
         self._waiting: deque[tuple[str, socket.socket]] = deque()
+        self._warm: dict[int, WorkerProcess] = {}
         self._met: list[WorkerProcess] = []
 
     @property
@@ -78,12 +80,28 @@ class Crew:
         """How many are on their way out."""
         return sum(one.state is State.ENDING for one in self.processes)
 
+    def warm(self, slots: int) -> None:
+        """Begin a worker for each slot: their interpreters start at the same time, and are made ready in turn."""
+        for slot in range(1, slots + 1):
+            one = self._warm[slot] = self._spawn(slot)
+            one.gone.addErrback(self._cooled, one)
+
     def start(self, slot: int) -> WorkerProcess:
         """Begin a worker of a slot; see `make_ready`.
 
         Args:
             slot: from 1.
         """
+        return self._warm.pop(slot, None) or self._spawn(slot)
+
+    def _cooled(self, failure: Failure, one: WorkerProcess) -> Failure | None:
+        """It has ended; before anybody has asked for it, nobody hears of it."""
+        if self._warm.get(one.slot) is not one:
+            return failure
+        del self._warm[one.slot]
+        return None
+
+    def _spawn(self, slot: int) -> WorkerProcess:
         plan = self.plan
         places = {name: _door_address(place) for name, place in plan.places.items()}
         begin = Begin(token_hex(4), slot, plan.settings, list(plan.keys), places)
@@ -174,7 +192,9 @@ class Crew:
         return done.addCallback(counted)
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """Let nobody wait any more, and nobody be there for nothing."""
+        for slot in list(self._warm):
+            self._warm.pop(slot).end(0.0, gently=False)
         while self._waiting:
             self._waiting.popleft()[1].close()
 
@@ -202,10 +222,7 @@ def _handed(one: WorkerProcess, owner: str, descriptor: int) -> Deferred[Any]:
 
 
 def _door_address(place: Place) -> str:
-    if not place.doors or not place.addresses:
-        return ""
-    name = getattr(place.addresses[0], "name", b"")
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name or "")
+    return spell(place.addresses[0]) if place.doors and place.addresses else ""
 
 
 def _unknown(what: str) -> Any:

@@ -23,6 +23,7 @@ MIRRORED: Final = ("ended/", "session/")
 """What the server looks up at each request of a session."""
 _PARENT_DEATH: Final = 1  # PR_SET_PDEATHSIG
 _LOST: Final = 70
+_PARTING: Final = 0.1
 
 
 class Work(Protocol):
@@ -139,8 +140,10 @@ class Duties:
 
     async def _end(self, work: Work, ending: Ending) -> bytes:
         await work.end(ending.seconds, gently=ending.gently)
-        # Only once the answer is on its way.
-        self._reactor.callLater(0, self._leave)
+        if self._kit is not None:
+            self._kit.relay.part()
+        # Only once the answer is on its way, and what others were told.
+        self._reactor.callLater(_PARTING, self._leave)
         return work.counters()
 
 

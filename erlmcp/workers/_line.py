@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.amp import AMP, Argument, Command, Descriptor, String
+from twisted.protocols.amp import AMP, Argument, BinaryBoxProtocol, Command, Descriptor, String
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -120,21 +120,27 @@ class Line(AMP):
         )
         return handing.addCallback(lambda _: None)
 
+    def end(self) -> None:
+        """End it once all is sent that was said."""
+        if self.open:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
     def cut(self) -> None:
         """End it now."""
         if self.open:
             self.transport.abortConnection()
 
-    def connectionMade(self) -> None:
-        """See `twisted.internet.interfaces.IProtocol`."""
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
+        """See `twisted.internet.interfaces.IProtocol`. AMP's own would log each connection."""
         self.open = True
-        self.transport.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
-        super().connectionMade()  # type: ignore[no-untyped-call]
+        BinaryBoxProtocol.makeConnection(self, transport)
+        transport.registerProducer(self, True)  # noqa: FBT003 - Twisted's signature
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See `twisted.internet.interfaces.IProtocol`."""
         self.open = False
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        BinaryBoxProtocol.connectionLost(self, reason)
         # Descriptors that no message has claimed.
         for descriptor in self._descriptors.values():
             os.close(descriptor)
@@ -179,7 +185,10 @@ class Line(AMP):
             return fail(LineLost("the process at the other end has gone"))
         self._count(size)
         calling: Deferred[Any] = self.callRemote(command, **arguments)  # type: ignore[no-untyped-call]
-        return calling.addErrback(_as_lost)
+        # AMP ends a line whose answer's Deferred has no errback left when it fails: ours may get one later.
+        answered: Deferred[Any] = Deferred()
+        calling.addCallbacks(answered.callback, lambda failure: answered.errback(_as_lost(failure)))
+        return answered
 
     def _count(self, size: int) -> None:
         if self.congested:
@@ -230,7 +239,6 @@ def _refuse(failure: Failure, what: bytes) -> Any:
     raise Refused(f"{type(error).__name__}: {error}") from error
 
 
-def _as_lost(failure: Failure) -> Any:
-    if failure.check(Refused) is not None:
-        return failure
-    raise LineLost(str(failure.value) or type(failure.value).__name__) from failure.value
+def _as_lost(failure: Failure) -> Exception:
+    error = failure.value
+    return error if isinstance(error, Refused) else LineLost(str(error) or type(error).__name__)

@@ -7,7 +7,7 @@ the parent accepts itself, and hands each connection to the worker with the fewe
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -50,7 +50,11 @@ class Place:
         self._port: Any = None
 
     def bind(
-        self, reactor: Any, slots: int, accepted: Callable[[str, socket.socket], None]
+        self,
+        reactor: Any,
+        slots: int,
+        accepted: Callable[[str, socket.socket], None],
+        former: Iterable["Place"] = (),
     ) -> Deferred[None]:
         """Bind.
 
@@ -58,6 +62,7 @@ class Place:
             reactor: what doors are read with.
             slots: how many workers there are.
             accepted: takes the connections of doors, by the listener's name; they are its own.
+            former: places that this one may have ports of, which then stay open whatever becomes of the former.
 
         Returns:
             fails with `erlmcp.transports.BindError`; then nothing is left bound.
@@ -67,7 +72,7 @@ class Place:
         """
         self.sockets = [[] for _ in range(slots)]
         factory = _Nobody()
-        binding = _Binding(reactor, self, lambda one: accepted(self.name, one))
+        binding = _Binding(reactor, self, lambda one: accepted(self.name, one), former)
         endpoint = parse(binding, self.description)
 
         def bound(port: Any) -> None:
@@ -79,6 +84,10 @@ class Place:
             return failure
 
         return listen(endpoint, self.description, factory).addCallbacks(bound, failed)
+
+    def ports(self) -> list[list[socket.socket]]:
+        """For each port the sockets of all slots."""
+        return [list(slots) for slots in zip(*self.sockets, strict=True)]
 
     def shut(self) -> Deferred[Any]:
         """Accept no more, and close; fires when it is done."""
@@ -96,8 +105,15 @@ class Place:
 class _Binding:
     """A reactor whose ports are bound for workers to serve, and not served here."""
 
-    def __init__(self, reactor: Any, place: Place, accepted: Callable[[socket.socket], None]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        place: Place,
+        accepted: Callable[[socket.socket], None],
+        former: Iterable[Place],
+    ) -> None:
         self._reactor = reactor
+        self._former = [slots for each in former for slots in each.ports()]
         self._place = place
         self._accepted = accepted
         directlyProvides(self, providedBy(reactor))
@@ -114,6 +130,12 @@ class _Binding:
     ) -> "_Bound":
         """One socket for each slot."""
         place = self._place
+        wanted = (interface or "0.0.0.0", port)  # noqa: S104 - what no interface means
+        mine = next((slots for slots in self._former if slots[0].getsockname()[:2] == wanted), None)
+        if mine is not None:
+            for slot, one in zip(place.sockets, mine, strict=True):
+                slot.append(one.dup())
+            return _Bound(place.sockets[0][-1])
         try:
             for slot in place.sockets:
                 one = _reusable(port, interface, backlog, first=slot is place.sockets[0])

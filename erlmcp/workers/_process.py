@@ -55,7 +55,7 @@ class WorkerProcess:
 
     Args:
         reactor: what it is run with.
-        arguments: its command line.
+        arguments: its command line, to which this process's id is added.
         begin: what it is to be.
 
     Attributes:
@@ -107,7 +107,7 @@ class WorkerProcess:
             self._transport = self._reactor.spawnProcess(
                 _Output(self),
                 self._arguments[0],
-                self._arguments,
+                [*self._arguments, str(os.getpid())],
                 env=_environment(os.environ),
                 childFDs={0: null, 1: "r", 2: "r", CONTROL: theirs},
             )

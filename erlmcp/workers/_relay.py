@@ -164,6 +164,11 @@ class Relay:
         line.asked = self._asked
         line.lost = lambda: self._gone(owner, line)
 
+    def part(self) -> None:
+        """This one has gone: what is still asked of it is lost."""
+        for line in list(self._lines.values()):
+            line.end()
+
     # What the server asks of it
 
     def elsewhere(self, owner: str, exchange: IExchange) -> bool:

@@ -1,5 +1,6 @@
 """The workers as services: one child for each slot, under a supervisor that restarts what dies."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -34,6 +35,7 @@ class Worker(Service):
         self._crew = crew
         self._slot = slot
         self._process: WorkerProcess | None = None
+        self._coming: WorkerProcess | None = None
 
     def startService(self) -> Deferred[None]:
         """Start a process; fires when it serves."""
@@ -47,13 +49,16 @@ class Worker(Service):
 
     def end(self) -> Deferred[None]:
         """As `stopService`; safe to call twice."""
+        if self._coming is not None:
+            self._coming.end(0.0, gently=False)
         process = self._process
         return succeed(None) if process is None else process.end(self._crew.plan.drain, gently=False)
 
     def kill(self) -> None:
         """End it now."""
-        if self._process is not None:
-            self._process.kill()
+        for process in (self._coming, self._process):
+            if process is not None:
+                process.kill()
 
     def detail(self) -> dict[str, Any]:
         """Its process, and how that fares."""
@@ -76,17 +81,15 @@ class Worker(Service):
         former.end(self._crew.plan.drain, gently=True)
 
     async def _start(self) -> None:
-        process = self._crew.start(self._slot)
+        process = self._coming = self._crew.start(self._slot)
         process.gone.addErrback(self._died, process)
         try:
             await self._crew.make_ready(process)
         except BaseException:
             process.end(0.0, gently=False)
             raise
-        if not self.running:
-            # It was stopped meanwhile.
-            process.end(0.0, gently=False)
-            return
+        finally:
+            self._coming = None
         self._process = process
 
     def _died(self, failure: Failure, process: WorkerProcess) -> None:
@@ -105,13 +108,28 @@ class Workers(Supervisor):
         crew: the workers.
         count: how many.
         clock: the reactor.
-        intensity, period: as `Supervisor` has it.
+        bind: binds where they listen; called before privileges are shed.
+        unbind: closes that.
+        intensity: restarts within `period`, for each worker.
+        period: seconds.
     """
 
     def __init__(
-        self, crew: Crew, count: int, clock: Any, *, intensity: int = 5, period: float = 60.0
+        self,
+        crew: Crew,
+        count: int,
+        clock: Any,
+        *,
+        bind: Callable[[], Deferred[None]],
+        unbind: Callable[[], Deferred[None]],
+        intensity: int = 5,
+        period: float = 60.0,
     ) -> None:
         self.crew = crew
+        self._bind = bind
+        self._unbind = unbind
+        self._bound: Deferred[None] | None = None
+        self._failure: Failure | None = None
         specs = [
             ChildSpec(
                 name=f"worker:{slot}",
@@ -123,6 +141,48 @@ class Workers(Supervisor):
         ]
         self.slots = [spec.name for spec in specs]
         super().__init__("workers", specs, clock, intensity=intensity * count, period=period)
+
+    def privilegedStartService(self) -> Deferred[None]:
+        """Bind; the workers come later, as whom the daemon is then."""
+        started: Deferred[None] = self._bind_once().addCallback(
+            lambda _: super(Workers, self).privilegedStartService()
+        )
+        return started
+
+    def startService(self) -> Deferred[None]:
+        """Bind, if that has not been done; start the workers; fires when all are ready."""
+
+        def bound(_: None) -> Deferred[None]:
+            self.crew.warm(len(self.slots))
+            return super(Workers, self).startService()
+
+        started: Deferred[None] = self._bind_once().addCallback(bound)
+        return started
+
+    def stopService(self) -> Deferred[None]:
+        """End the workers; then nobody listens any more."""
+        self.crew.close()
+        stopped: Deferred[None] = super().stopService().addBoth(lambda _: self._unbind())
+        return stopped
+
+    def _bind_once(self) -> Deferred[None]:
+        if self._bound is None:
+            self._bound = self._bind()
+            self._bound.addErrback(self._unbound)
+        waiting: Deferred[None] = Deferred()
+
+        def bound(result: None) -> None:
+            # Who asks later hears the same.
+            if self._failure is None:
+                waiting.callback(result)
+            else:
+                waiting.errback(self._failure)
+
+        self._bound.addCallback(bound)
+        return waiting
+
+    def _unbound(self, failure: Failure) -> None:
+        self._failure = failure
 
     def drain(self) -> Deferred[None]:
         """End all workers, each once what is under way has ended; fires when all have gone."""

@@ -164,7 +164,7 @@ INDEX = page(
                 "meta.15",
                 MUST,
                 "traceparent, tracestate and baggage that are sent have the W3C's form.",
-                "To its clients the server sends none; what is not well formed is not handed on (tests/test_telemetry_tracing.py).",
+                "To its clients the server sends none; what is not well formed is not handed on either.",
             ),
         ),
         "`icons`": (

@@ -37,6 +37,7 @@ from erlmcp.transports.http._stream import Stream
 _SLICE: Final = 32 * 1024
 _WINDOW: Final = 256 * 1024
 _BODIES: Final = 2
+_ANY: Final = 2**31 - 1
 _MESSAGE: Final = Purpose.MESSAGE
 _CONTINUE: Final = [(b":status", b"100")]
 _TOO_SLOW: Final = Refusal(408, "the request took too long to arrive")
@@ -66,7 +67,7 @@ class Http2Connection(Outflow):
             setattr(self, name, getattr(before, name))
         self._entry = None
         self._leaving = self.closes
-        before.retire()
+        before.stand_aside()
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, streaming=True)
         shared = self._shared
@@ -76,6 +77,8 @@ class Http2Connection(Outflow):
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - FIRST_WINDOW)
         self._flush()
+        if self._retired:
+            self._announce()
 
     # What Twisted calls
 
@@ -114,6 +117,22 @@ class Http2Connection(Outflow):
         self._take(held)
 
     # What the listener calls
+
+    def retire(self) -> None:
+        """Say that the next requests belong on another connection; those on their way are still answered."""
+        self._retired = self._shared.seconds()
+        if self.phase < CLOSING and not self._leaving:
+            self._announce()
+
+    def sweep(self, quiet: float) -> None:
+        """Once retired for so many seconds, begin no more."""
+        if self._shared.seconds() - self._retired >= quiet:
+            self.drain()
+
+    def _announce(self) -> None:
+        """The first of the two GOAWAY of a graceful end (RFC 9113, 6.8)."""
+        self._flush()
+        self._write(GoAwayFrame(0, last_stream_id=_ANY, error_code=ErrorCodes.NO_ERROR).serialize())
 
     def drain(self) -> None:
         """Begin no more, and say so; close once all that has begun is answered."""

@@ -46,6 +46,7 @@ class Link:
         "_peer",
         "_reading",
         "_recognized",
+        "_retired",
         "_shared",
         "_since",
         "_taken",
@@ -75,6 +76,7 @@ class Link:
         self._taken = 0  # of what waits since the transport's buffer was full
         self._moved = 0.0  # when that last became more
         self._discarded = 0
+        self._retired = 0.0  # when another listener took over
 
     # What a version adds
 
@@ -145,6 +147,14 @@ class Link:
         return self._shared.stamp
 
     def retire(self) -> None:
+        """Another listens now: begin no more than what is on its way here."""
+        raise NotImplementedError
+
+    def sweep(self, quiet: float) -> None:
+        """Close, once retired, if nothing has come for so many seconds."""
+        raise NotImplementedError
+
+    def stand_aside(self) -> None:
         """Another connection goes on in this one's place."""
         if self._entry is not None:
             self._entry.cancel()

@@ -28,7 +28,7 @@ class HttpFactory:
     noisy = False
 
     def __init__(self, shared: Shared, closed: Callable[[], None] = lambda: None) -> None:
-        self._shared = shared
+        self.shared = shared
         self._closed = closed
 
     def doStart(self) -> None:  # noqa: N802 - Twisted's name
@@ -40,11 +40,11 @@ class HttpFactory:
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802 - Twisted's name
         """What is agreed on over TLS (ALPN): Twisted fails the handshake of a client that offers none of these."""
-        return [b"h2", b"http/1.1"] if self._shared.second.offered else [b"http/1.1"]
+        return [b"h2", b"http/1.1"] if self.shared.second.offered else [b"http/1.1"]
 
     def buildProtocol(self, addr: Any) -> HttpConnection:  # noqa: ARG002 - the transport says who it is
         """One connection."""
-        return HttpConnection(self._shared)
+        return HttpConnection(self.shared)
 
 
 @implementer(IListener)
@@ -60,8 +60,8 @@ class HttpListener:
     Attributes:
         name: the listener's name.
         addresses: what it listens on, once bound.
-        shared: what its connections have in common.
         lost: fires with the reason when its port is closed although nobody has asked for it.
+        shared: what its connections have in common.
 
     Raises:
         EndpointError: the endpoint description cannot be (a ValueError).
@@ -103,6 +103,24 @@ class HttpListener:
             self._rules.visitors.listen_on(getattr(address, "host", None))
 
         return listen(self._endpoint, self._description, self.factory).addCallback(bound)
+
+    def give_port(self) -> IListeningPort | None:
+        """Give the port away, to whoever serves it from now on; None if there is none."""
+        port, self._port = self._port, None
+        return port
+
+    def retire(self) -> Deferred[None]:
+        """Another listens here now: accept no more, and close each connection with its next answer."""
+        port, self._port = self._port, None
+        self.shared.old.drain()
+        for connection in list(self.shared.connections):
+            connection.retire()
+        return unlisten(port)
+
+    def sweep(self, quiet: float) -> None:
+        """Close what has been idle for so many seconds since it was retired."""
+        for connection in list(self.shared.connections):
+            connection.sweep(quiet)
 
     def drain(self) -> Deferred[None]:
         """Accept no more, close what is idle, let the rest end; fires when no connection is left."""

@@ -85,6 +85,8 @@ class HttpConnection(Link):
 
     def dataReceived(self, data: bytes) -> None:
         """Some bytes of some requests."""
+        if self._retired and self._current is None:
+            self.closes = True
         if self.phase == IDLE and self._intake is None and self._out is None and not self._paused:
             head = self._shared.familiar.find(data)
             whole = head is not None and head.size + head.length == len(data)
@@ -162,6 +164,9 @@ class HttpConnection(Link):
         # h2 costs memory and start-up time that listeners without it do not pay.
         from erlmcp.transports.http._http2 import Http2Connection
 
+        if self._retired:
+            # HTTP/2 need not wait for an answer to say so.
+            self.closes = self._shared.draining
         successor = Http2Connection(self._shared)
         successor.succeed(self)
         self._successor = successor
@@ -246,6 +251,18 @@ class HttpConnection(Link):
                 self._enter(STREAM, self._shared.wire.heartbeat)
 
     # What the listener calls
+
+    def retire(self) -> None:
+        """Close with the next answer that can still say so."""
+        self._retired = self._shared.seconds()
+        if self._current is not None and not self._current.begun:
+            self.closes = True
+
+    def sweep(self, quiet: float) -> None:
+        """Close, once retired, if nothing has come for so many seconds."""
+        since = max(self._since, self._retired)
+        if self.phase <= IDLE and self._out is None and self._shared.seconds() - since >= quiet:
+            self._close()
 
     def drain(self) -> None:
         """Answer what has begun, then close; now, if nothing has."""

@@ -43,6 +43,12 @@ _USUAL: Final = Second()
 class Connection(Protocol):
     """What a listener asks of each of its connections."""
 
+    def retire(self) -> None:
+        """Close with the next answer."""
+
+    def sweep(self, quiet: float) -> None:
+        """Close, once retired, if nothing has come for so many seconds."""
+
     def drain(self) -> None:
         """Answer what has begun, then close."""
 
