@@ -304,11 +304,11 @@ class WrongTests(ConfigTestCase):
             self.assertIn(said, problem)
 
     def test_nothing_to_serve(self) -> None:
+        nothing = f"{self.file} has no [[provider]] and no [[upstream]], so there is nothing to serve"
         self.assertEqual(
             self.problems("", daemon=True),
             [
-                f"{self.file} has no [[provider]] and no [[upstream]], so there is nothing to serve; add one, or"
-                + " --provider",
+                f"{nothing}; add one, or --provider",
                 f"{self.file} has no [[listen]], so nobody could connect; add one, or --listen",
             ],
         )
