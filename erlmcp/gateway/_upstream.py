@@ -275,7 +275,7 @@ class Upstream:
         """Find out its era anew when it is next connected: what it answers does not fit what is known of it."""
         self._memory.clear()
 
-    def ended(self, why: str) -> None:
+    def has_ended(self, why: str) -> None:
         """A process of its had to be ended."""
         log.warn("{name}: a process of its is ended: {why}", name=self.name, why=why)  # noqa: G010 - Twisted's name
         self._note_loss(f"ended: {why}")
