@@ -38,6 +38,7 @@ CALMING: Final = 1.0
 """Seconds in which a process of ours that was told to give a call up has to answer anything at all."""
 _HARMLESS: Final = frozenset({"resources/read", "prompts/get", "completion/complete"})
 _NO_CAPABILITIES: Final = b"{}"
+_EVERYBODY: Final = Whose()
 _MOST_IDENTITIES: Final = 256
 _NO_PLACE: Final = frozenset({400, 404, 405})
 """HTTP statuses by which a server says that it does not take what this era sends."""
@@ -98,7 +99,7 @@ class Carrier(Protocol):
     def may_be_another(self) -> None:
         """What was found out about its era may not be true any more: find it out anew."""
 
-    def ended(self, why: str) -> None:
+    def has_ended(self, why: str) -> None:
         """A process of its was ended for what it did, or did not do."""
 
 
@@ -282,7 +283,7 @@ class Attempts:
             upstream.leases.give_back(seat)
 
         def end(why: str) -> None:
-            upstream.ended(f"{request.method} {request.name}: {why}")
+            upstream.has_ended(f"{request.method} {request.name}: {why}")
             upstream.leases.give_back(seat, broken=True)
 
         if request.deadline and self._seconds() >= request.deadline:
@@ -357,7 +358,7 @@ class Attempts:
         principal = request.principal
         context = self._context(principal)
         if self._upstream.era == "modern":
-            return Whose(context, who=principal)
+            return Whose(context, who=principal) if context else _EVERYBODY
         person = context or ("" if principal.kind == "anonymous" else f"{principal.kind}:{principal.id}")
         return Whose(person, capabilities, request.session, principal)
 
@@ -428,7 +429,7 @@ def foreign_meta(request: Request) -> dict[str, Any] | None:
     meta = request.params.meta
     found: dict[str, Any] = {}
     if meta is not UNSET and len(meta) > 2:
-        found = _others(bytes(meta))
+        found = foreign_keys(meta)
     if request.trace:
         found = {**found, **request.trace}
     return found or None
@@ -437,13 +438,17 @@ def foreign_meta(request: Request) -> dict[str, Any] | None:
 _remembered: Final[OrderedDict[bytes, dict[str, Any]]] = OrderedDict()
 
 
-def _others(meta: bytes) -> dict[str, Any]:
-    """The keys of an envelope that are not its own; the last few hundred envelopes are remembered."""
-    found = _remembered.get(meta)
+def foreign_keys(meta: Raw) -> dict[str, Any]:
+    """The keys of a `_meta` that are not the protocol's own; not to be changed.
+
+    Clients and upstreams say the same with each message, so the last few hundred are remembered.
+    """
+    text = bytes(meta)
+    found = _remembered.get(text)
     if found is None:
-        found = {name: Raw(bytes(value)) for name, value in carried_meta(Raw(meta)).items()}
-        if len(meta) <= 1024:
-            _remembered[meta] = found
+        found = {name: Raw(bytes(value)) for name, value in carried_meta(Raw(text)).items()}
+        if len(text) <= 1024:
+            _remembered[text] = found
             if len(_remembered) > 512:
                 _remembered.popitem(last=False)
     return found
