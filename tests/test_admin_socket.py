@@ -250,7 +250,13 @@ class StatusTests(TestCase):
             "since": 0.0,
             "restarts": 2,
             "error": "x" * 200,
-            "detail": {},
+            "detail": {
+                "sessions": 2,
+                "waiting": 0,
+                "breaker": "open",
+                "addresses": ["one", "two"],
+                "more": {},
+            },
             "children": [],
         }
         root = {
@@ -266,6 +272,8 @@ class StatusTests(TestCase):
             lines[2].split(), ["erlmcp", "up", "1970-01-01", "00:00:00Z", "2", "it", "is", "tired"]
         )
         self.assertTrue(lines[3].startswith("  a "))
+        self.assertIn("sessions 2, breaker open, addresses one two", lines[3])
+        self.assertNotIn("waiting", lines[3])
         self.assertTrue(lines[3].endswith("x…"))
         self.assertEqual(
             as_text({"version": "1", "pid": 2, "unready": None, "tree": None}), "erlmcp 1, pid 2: ready"
