@@ -267,7 +267,7 @@ class StatusTests(TestCase):
             "children": [part],
         }
         lines = as_text({"version": "1", "pid": 2, "unready": "draining", "tree": root}).splitlines()
-        self.assertEqual(lines[0], "erlmcp 1, pid 2: not ready: draining")
+        self.assertEqual(lines[0], "erlmcp 1, pid 2: not ready: draining; 0 in flight, 0 parked")
         self.assertEqual(
             lines[2].split(), ["erlmcp", "up", "1970-01-01", "00:00:00Z", "2", "it", "is", "tired"]
         )

@@ -20,7 +20,8 @@ def as_text(report: Mapping[str, Any]) -> str:
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    return "\n".join([f"erlmcp {report['version']}, pid {report['pid']}: {ready}", *lines])
+    busy = f"{report.get('in_flight', 0)} in flight, {report.get('parked', 0)} parked"
+    return "\n".join([f"erlmcp {report['version']}, pid {report['pid']}: {ready}; {busy}", *lines])
 
 
 def _rows(status: Mapping[str, Any], depth: int) -> Iterator[tuple[str, ...]]:

@@ -187,6 +187,11 @@ class Server:
         )
 
     @property
+    def parked(self) -> int:
+        """How many calls wait for their client's answer, in a retry or live."""
+        return len(self.parking) + len(self.questions)
+
+    @property
     def quiet(self) -> bool:
         """Whether nothing is under way or parked, and no client is to come back for an answer."""
         return not (self._in_flight or self.parking or self.sessions.owing)

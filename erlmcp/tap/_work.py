@@ -97,7 +97,8 @@ class Serving:
     def pulse(self) -> Pulse:
         """How it fares."""
         active = self._parts.counters.gauges.get("erlmcp_connections_active", {})
-        return Pulse(int(sum(read() for read in active.values())), self._parts.server.in_flight)
+        server = self._parts.server
+        return Pulse(int(sum(read() for read in active.values())), server.in_flight, server.parked)
 
     def counters(self) -> bytes:
         """What it has counted."""
