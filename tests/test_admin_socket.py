@@ -276,7 +276,8 @@ class StatusTests(TestCase):
         self.assertNotIn("waiting", lines[3])
         self.assertTrue(lines[3].endswith("x…"))
         self.assertEqual(
-            as_text({"version": "1", "pid": 2, "unready": None, "tree": None}), "erlmcp 1, pid 2: ready"
+            as_text({"version": "1", "pid": 2, "unready": None, "tree": None}),
+            "erlmcp 1, pid 2: ready; 0 in flight, 0 parked",
         )
 
     def test_not_ready(self) -> None:
