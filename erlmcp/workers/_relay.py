@@ -47,8 +47,8 @@ class Step(msgspec.Struct, array_like=True):
 
     Attributes:
         number: the sender's.
-        way: a method of `IExchange`, or ``lost`` where there is no such owner any more; ``closed`` or ``received`` in the
-            other direction.
+        way: a method of `IExchange`, or ``lost`` where there is no such owner any more; ``closed`` or ``received``
+            in the other direction.
         message: its message, if it has one.
         event: its event id, if it has one.
         figure: the HTTP status, or the ``retry`` of a priming event.
@@ -69,7 +69,7 @@ _read_step: Final = msgspec.msgpack.Decoder(Step).decode
 _SETTLING: Final = frozenset({"reply", "accept", "leave", "abandon", "lost"})
 
 Streams = Callable[[str, str, int], list[bytes]]
-"""Gives the events behind one, of a stream that belongs to no call, and ends it: (session, stream, event) -> messages."""
+"""Gives what follows an event of a stream that belongs to no call, and ends it: (session, stream, event) -> messages."""
 
 
 @implementer(IExchange)
