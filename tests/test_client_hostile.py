@@ -331,9 +331,12 @@ class NonsenseTests(Answered):
         own: list[Any] = []
         others: list[Any] = []
         client = self.client(stub, on_log=others.append)
-        client.call("x", on_log=own.append)
-        client.call("y", on_progress=own.append)
-        client.call("z")
+        for call in (
+            client.call("x", on_log=own.append),
+            client.call("y", on_progress=own.append),
+            client.call("z"),
+        ):
+            call.addErrback(lambda failure: failure.trap(Disconnected))  # at the end
         for about in (3, 4, 5):
             stub.wire.say(note("message", level="info", data=about), about=about)
         self.assertEqual([one.data for one in own], [3])

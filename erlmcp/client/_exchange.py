@@ -58,6 +58,8 @@ class Exchange(ABC):
 
     asks = True
     """Whether a user may be asked for authorization."""
+    urgent = False
+    """Whether it may not wait behind requests, which may be waiting for it: an answer to a question, a cancellation."""
 
     __slots__ = (
         "_challenges",
@@ -287,7 +289,7 @@ class Exchange(ABC):
         request = WebRequest(
             self._verb.encode(), target, [*self.fields(), *site.headers, *authorization], self.content()
         )
-        self._ongoing = site.pool.send(origin, request, self)
+        self._ongoing = site.pool.send(origin, request, self, urgent=self.urgent)
         if self._paused:
             self._ongoing.pause()
 
