@@ -456,6 +456,7 @@ class ListTests(Answered):
         stub.wire.answer(next(iter(stub.wire.open_requests)), {"tools": []})
         for call in calls:
             self.successResultOf(call)
+        self.successResultOf(client.call("of none of them"))
         stub.assert_asked("tools/list", 2)
 
     def test_tools_that_change_while_they_are_listed(self) -> None:
