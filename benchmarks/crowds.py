@@ -55,9 +55,9 @@ def client(plan: Plan) -> None:
     plan.note(f"{title}, client CPU", "µs/call", found["cpu_us"])
     plan.note(f"{title}, server CPU", "µs/call", found["server_us"])
     rates = plan.figures[title]
-    for way, against in (("HTTP/2", "HTTP/1.1"), ("HTTP/1.1", "HTTP/1.1"), ("TCP", "stdio")):
-        ours, theirs = rates[f"erlmcp, {way}"], rates[f"sdk, {against}"]
-        plan.hold(f"client, {way}", ours, theirs, f"sdk client, {against}", at_least=10)
+    for wire, against in (("HTTP/2", "HTTP/1.1"), ("HTTP/1.1", "HTTP/1.1"), ("TCP", "stdio")):
+        ours, theirs = rates[f"erlmcp, {wire}"], rates[f"sdk, {against}"]
+        plan.hold(f"client, {wire}", ours, theirs, f"sdk client, {against}", at_least=10)
 
 
 def _crowd(plan: Plan, way: _Way) -> dict[str, Any]:
