@@ -392,6 +392,15 @@ def headers_frame(number: int, block: bytes, flags: tuple[str, ...] = ("END_HEAD
     return HeadersFrame(number, block, flags=flags).serialize()
 
 
+class Full(StringTransport):
+    """Says that it is full as a socket does: while it is written to."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if len(self.value()) > 64 * 1024:
+            self.producer.pauseProducing()
+
+
 class Windows(SynchronousTestCase):
     """Flow control, both ways."""
 
@@ -525,6 +534,24 @@ class Windows(SynchronousTestCase):
         self.assertEqual([client.got[number].reset for number in (1, 3, 5)], [None, 11, 11])
         self.assertEqual(client.connection._pending, 10_000)
         self.assertEqual(client.channel.gone, [])  # they have been answered, as far as the channel goes
+
+    def test_long_answers_to_one_packet(self) -> None:
+        """All windows are wide open, and nobody reads: what is joined is bounded as what waits is."""
+        transport = Full()
+        client = Second2(
+            lambda _, exchange: exchange.reply(b"x" * 50_000),
+            limits=WireLimits(write_buffer=10_000),
+            transport=transport,
+        )
+        client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1})
+        client.h2.increment_flow_control_window(2**30)
+        client.exchange()
+        for _ in range(20):
+            client.h2.send_data(client.begin(), BODY, end_stream=True)
+        client.wire.connection.dataReceived(client.h2.data_to_send())
+        self.assertEqual(len(client.channel.messages), 20)
+        self.assertLess(len(transport.value()), 110_000)
+        self.assertLessEqual(client.connection._pending, 160_000)
 
     def test_socket_that_is_full(self) -> None:
         client = Second2()

@@ -164,6 +164,9 @@ class Http2Connection(Outflow):
 
     def _act(self, events: list[Any], now: float) -> None:
         """Do what frames ask for that h2 has taken all of already."""
+        if self._h2.strays:
+            strays, self._h2.strays = self._h2.strays, 0
+            self._frames.stray(strays)
         taken_back: set[int] = set()
         for event in events:
             # First, or it would be answered what is no stream any more to h2.
