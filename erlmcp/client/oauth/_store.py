@@ -118,7 +118,7 @@ class FileStore:
 
     def _read(self) -> dict[StoreKey, dict[str, Any]]:
         try:
-            with open(self._path, "rb", opener=_at_once) as file:  # noqa: PTH123 - pathlib knows no openers
+            with open(self._path, "rb", opener=_at_once) as file:
                 self._check(os.fstat(file.fileno()))
                 data = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:
