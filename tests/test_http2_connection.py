@@ -9,6 +9,7 @@ from h2.settings import SettingCodes
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
+    GoAwayFrame,
     HeadersFrame,
     RstStreamFrame,
     SettingsFrame,
@@ -707,8 +708,11 @@ class Ends(SynchronousTestCase):
         for exchange in client.channel.exchanges:
             self.assertFalse(client.transport.disconnecting)
             exchange.reply(ANSWER)
-        self.assertEqual(client.wire.written().count(ANSWER), 2)
+        written = client.wire.written()
+        self.assertEqual(written.count(ANSWER), 2)
         self.assertTrue(client.transport.disconnecting)
+        # What was refused stays refused (RFC 9113, 6.8).
+        self.assertTrue(written.endswith(GoAwayFrame(0, last_stream_id=late - 2).serialize()))
 
     def test_drain_ends_with_an_answer_without_content(self) -> None:
         client = Second2()
