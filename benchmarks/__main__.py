@@ -8,10 +8,11 @@ import shutil
 import sys
 
 from benchmarks.environments import cache_folder
+from benchmarks.plan import Plan
 from benchmarks.processes import cores
 from benchmarks.profiling import KINDS, profile
 from benchmarks.report import Row, table
-from benchmarks.sections import HTTP_PEERS, SECTIONS, Plan
+from benchmarks.sections import HTTP_PEERS, SECTIONS
 from benchmarks.servers import Fleet
 
 

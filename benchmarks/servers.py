@@ -74,17 +74,52 @@ class Fleet:
             'transport = "http"',
             f'endpoint = "ssl:{secure}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"',
         ]
-        file = self.cache / "second.toml"
-        file.write_text("\n".join(lines) + "\n")
+        return self._configured("second.toml", lines, plain, secure), (plain, secure)
+
+    def roomy(self, in_flight: int) -> tuple[Server, tuple[int, int]]:
+        """The daemon with HTTP/1.1 and h2c on the first port and lines over TCP on the second.
+
+        Args:
+            in_flight: calls that one connection may have under way, on streams of HTTP/2 too.
+        """
+        web, lines = free_port(), free_port()
+        settings = [
+            "[limits]",
+            f"in_flight = {in_flight}",
+            "[[provider]]",
+            f'use = "{PROVIDER}"',
+            "[[listen]]",
+            'transport = "http"',
+            f'endpoint = "tcp:{web}:interface=127.0.0.1"',
+            "h2c = true",
+            f"streams = {in_flight}",
+            "[[listen]]",
+            'transport = "tcp"',
+            f'endpoint = "tcp:{lines}:interface=127.0.0.1"',
+        ]
+        return self._configured("roomy.toml", settings, web, lines), (web, lines)
+
+    def _configured(self, name: str, settings: list[str], *ports: int) -> Server:
+        file = self.cache / name
+        file.write_text("\n".join(settings) + "\n")
         command = [*TWISTD, "erlmcp", "--config", str(file)]
-        server = Server(command, self._log("erlmcp"), ports=[plain, secure], environment=self.environment)
-        return server, (plain, secure)
+        return Server(command, self._log("erlmcp"), ports=ports, environment=self.environment)
+
+    def stdio_command(self) -> list[str]:
+        """``erlmcp stdio``; it needs our `environment`."""
+        run = "import sys; from erlmcp.cli import main; sys.exit(main())"
+        return [sys.executable, "-c", run, "stdio", "--provider", PROVIDER]
 
     def stdio(self) -> Server:
         """``erlmcp stdio`` on pipes."""
-        run = "import sys; from erlmcp.cli import main; sys.exit(main())"
-        command = [sys.executable, "-c", run, "stdio", "--provider", PROVIDER]
-        return Server(command, self._log("erlmcp-stdio"), pipes=True, environment=self.environment)
+        log = self._log("erlmcp-stdio")
+        return Server(self.stdio_command(), log, pipes=True, environment=self.environment)
+
+    def client_command(self, name: str) -> list[str]:
+        """A client that is a load: ``erlmcp`` of this checkout, or ``sdk``; it needs our `environment`."""
+        if name == "erlmcp":
+            return [sys.executable, str(PEERS / "erlmcp_client.py")]
+        return [python_peer("sdk", self.cache), str(PEERS / "sdk_client.py")]
 
     def what(self) -> list[str]:
         """Versions of what is measured."""

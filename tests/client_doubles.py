@@ -23,6 +23,7 @@ class Asked:
     receiver: Any
     aborted: bool = False
     paused: list[bool] = field(default_factory=list)
+    urgent: bool = False
 
     def abort(self) -> None:
         self.aborted = True
@@ -63,8 +64,8 @@ class FakePool:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
 
-    def send(self, origin: Origin, request: WebRequest, receiver: Any) -> Asked:
-        self.asked.append(Asked(origin, request, receiver))
+    def send(self, origin: Origin, request: WebRequest, receiver: Any, *, urgent: bool = False) -> Asked:
+        self.asked.append(Asked(origin, request, receiver, urgent=urgent))
         return self.asked[-1]
 
     @property

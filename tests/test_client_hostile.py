@@ -331,9 +331,12 @@ class NonsenseTests(Answered):
         own: list[Any] = []
         others: list[Any] = []
         client = self.client(stub, on_log=others.append)
-        client.call("x", on_log=own.append)
-        client.call("y", on_progress=own.append)
-        client.call("z")
+        for call in (
+            client.call("x", on_log=own.append),
+            client.call("y", on_progress=own.append),
+            client.call("z"),
+        ):
+            call.addErrback(lambda failure: failure.trap(Disconnected))  # at the end
         for about in (3, 4, 5):
             stub.wire.say(note("message", level="info", data=about), about=about)
         self.assertEqual([one.data for one in own], [3])
@@ -453,6 +456,7 @@ class ListTests(Answered):
         stub.wire.answer(next(iter(stub.wire.open_requests)), {"tools": []})
         for call in calls:
             self.successResultOf(call)
+        self.successResultOf(client.call("of none of them"))
         stub.assert_asked("tools/list", 2)
 
     def test_tools_that_change_while_they_are_listed(self) -> None:

@@ -1,5 +1,7 @@
 """The wire over HTTP, in what both eras share: what goes out, what comes back, refusals, redirects, authorization."""
 
+import tracemalloc
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -50,6 +52,20 @@ class Messages(Wired):
             },
             asked.headers,
         )
+
+    def test_a_document_in_small_pieces_takes_no_more_than_it_is(self) -> None:
+        sent = self.send()
+        asked = self.pool.last
+        asked.head(200, JSON)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for turn in range(100_000):
+            asked.receiver.body(bytes((97 + turn % 26, 97)))
+        self.assertLess(tracemalloc.get_traced_memory()[1], 1_000_000)
+        asked.receiver.done()
+        ((document, outgoing),) = self.inbox.got
+        self.assertIs(sent, outgoing)
+        self.assertEqual((type(document), len(document), document[:4]), (bytes, 200_000, b"aaba"))
 
     def test_a_document_is_the_answer(self) -> None:
         sent = self.send()

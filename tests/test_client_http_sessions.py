@@ -342,6 +342,20 @@ class OwnStream(Session):
         self.assertEqual([True], self.pool.last.paused)
 
 
+class Urgent(Session):
+    def test_what_requests_may_be_waiting_for(self) -> None:
+        """Answers to a server's questions, notifications, and the end: not behind the calls that asked."""
+        self.greet(SESSION)
+        self.send()
+        self.assertFalse(self.pool.last.urgent)
+        for outgoing in (Outgoing(b"{}"), Outgoing(b"{}", "notifications/cancelled")):
+            self.wire.send(outgoing)
+            self.assertTrue(self.pool.last.urgent)
+        self.wire.close()
+        self.assertEqual((b"DELETE", True), (self.pool.last.request.method, self.pool.last.urgent))
+        self.pool.last.answer(200)
+
+
 class Hanging(Session):
     def test_what_nothing_answers_does_not_pile_up(self) -> None:
         """A server that never says that it has a notification; a request has a limit of its own, above."""

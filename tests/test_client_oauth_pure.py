@@ -423,6 +423,14 @@ class GuardTests(SynchronousTestCase):
             "::ffff:10.0.0.1",
             "64:ff9b::7f00:1",
             "2002:7f00:1::",
+            "::127.0.0.1",
+            "::ffff:0:127.0.0.1",
+            "64:ff9b:1::7f00:1",
+            "fec0::1",
+            "3fff::1",
+            "5f00::1",
+            "192.0.0.8",
+            "192.88.99.1",
         ):
             with self.assertRaisesRegex(ValueError, "no public address"):
                 guard.admit(address)

@@ -62,6 +62,20 @@ class FileTests(SynchronousTestCase):
             with self.assertRaisesRegex(ValueError, "mode 0640.*chmod 600"):
                 use()
 
+    def test_what_is_no_file(self) -> None:
+        self.folder.mkdir()
+        os.mkfifo(self.path, 0o600)
+        with self.assertRaisesRegex(ValueError, "no regular file"):
+            FileStore(self.path)
+
+    def test_a_lock_that_leads_elsewhere(self) -> None:
+        store = FileStore(self.path)
+        elsewhere = self.folder / "elsewhere"
+        Path(f"{self.path}.lock").symlink_to(elsewhere.absolute())
+        with self.assertRaises(OSError):
+            store.save(key("a"), {})
+        self.assertFalse(elsewhere.exists())
+
     def test_a_file_of_somebody_else(self) -> None:
         FileStore(self.path).save(key("a"), {})
         with mock.patch("os.geteuid", return_value=12345), self.assertRaisesRegex(ValueError, "not to 12345"):

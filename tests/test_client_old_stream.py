@@ -165,6 +165,8 @@ class OldStreams(SynchronousTestCase):
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_a_user_who_is_asked_takes_his_time(self) -> None:
+        self.wire.close()
+        self.failureResultOf(self.opening)
         permits = Permits()
         self.wire = OldStreamWire(site(self.pool, self.clock, authorization=permits))
         opening = self.wire.open(self.inbox)

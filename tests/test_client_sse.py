@@ -1,5 +1,7 @@
 """Event streams as they come in: whole events from any cut of the bytes, and never more than the bound."""
 
+import tracemalloc
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,6 +28,17 @@ class Events(SynchronousTestCase):
     def test_cr_lf_in_two_pieces(self) -> None:
         self.assertEqual([(b"message", b"a")], read(b"data: a\r", b"\n\r", b"\n")[0])
         self.assertEqual([(b"message", b"a")], read(b"data: a\r", b"\n", b"\r")[0])
+
+    def test_pieces_of_two_bytes_take_no_more_than_they_are(self) -> None:
+        stream = EventStream(300_000)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        stream.feed(b"data: ")
+        for turn in range(100_000):
+            stream.feed(bytes((97 + turn % 26, 97)))
+        self.assertLess(tracemalloc.get_traced_memory()[1], 1_000_000)
+        [(_, data)] = stream.feed(b"\n\n")
+        self.assertEqual((len(data), data[:4]), (200_000, b"aaba"))
 
     def test_byte_order_mark(self) -> None:
         self.assertEqual([(b"message", b"a")], read(b"\xef\xbb", b"\xbfdata: a\n\n")[0])

@@ -393,6 +393,15 @@ def headers_frame(number: int, block: bytes, flags: tuple[str, ...] = ("END_HEAD
     return HeadersFrame(number, block, flags=flags).serialize()
 
 
+class Full(StringTransport):
+    """Says that it is full as a socket does: while it is written to."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if len(self.value()) > 64 * 1024:
+            self.producer.pauseProducing()
+
+
 class Windows(SynchronousTestCase):
     """Flow control, both ways."""
 
@@ -526,6 +535,24 @@ class Windows(SynchronousTestCase):
         self.assertEqual([client.got[number].reset for number in (1, 3, 5)], [None, 11, 11])
         self.assertEqual(client.connection._pending, 10_000)
         self.assertEqual(client.channel.gone, [])  # they have been answered, as far as the channel goes
+
+    def test_long_answers_to_one_packet(self) -> None:
+        """All windows are wide open, and nobody reads: what is joined is bounded as what waits is."""
+        transport = Full()
+        client = Second2(
+            lambda _, exchange: exchange.reply(b"x" * 50_000),
+            limits=WireLimits(write_buffer=10_000),
+            transport=transport,
+        )
+        client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1})
+        client.h2.increment_flow_control_window(2**30)
+        client.exchange()
+        for _ in range(20):
+            client.h2.send_data(client.begin(), BODY, end_stream=True)
+        client.wire.connection.dataReceived(client.h2.data_to_send())
+        self.assertEqual(len(client.channel.messages), 20)
+        self.assertLess(len(transport.value()), 110_000)
+        self.assertLessEqual(client.connection._pending, 160_000)
 
     def test_socket_that_is_full(self) -> None:
         client = Second2()
@@ -681,8 +708,11 @@ class Ends(SynchronousTestCase):
         for exchange in client.channel.exchanges:
             self.assertFalse(client.transport.disconnecting)
             exchange.reply(ANSWER)
-        self.assertEqual(client.wire.written().count(ANSWER), 2)
+        written = client.wire.written()
+        self.assertEqual(written.count(ANSWER), 2)
         self.assertTrue(client.transport.disconnecting)
+        # What was refused stays refused (RFC 9113, 6.8).
+        self.assertTrue(written.endswith(GoAwayFrame(0, last_stream_id=late - 2).serialize()))
 
     def test_drain_ends_with_an_answer_without_content(self) -> None:
         client = Second2()

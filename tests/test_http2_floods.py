@@ -104,6 +104,31 @@ class Floods(SynchronousTestCase):
         client.exchange()
         self.assertLessEqual(self.flood(DataFrame(number, b"x"), client=client), BURST + 1)
 
+    def test_padding_that_is_longer_than_little_content(self) -> None:
+        client = Second2(answer)
+        number = client.begin(head(drop=("content-length",)))
+        client.exchange()
+        frame = DataFrame(number, b"x", pad_length=255, flags=["PADDED"])
+        self.assertLessEqual(self.flood(frame, client=client), BURST + 1)
+
+    def test_content_for_a_stream_that_is_gone(self) -> None:
+        """h2 answers each with a reset."""
+        client = Second2(answer)
+        number = client.begin()
+        client.h2.send_data(number, BODY, end_stream=True)
+        client.exchange()
+        self.assertLessEqual(self.flood(DataFrame(number, b"x" * 300), client=client), BURST + 1)
+
+    def test_head_for_a_stream_that_was_reset(self) -> None:
+        client = Second2(answer)
+        number = client.begin()
+        client.h2.reset_stream(number)
+        client.exchange()
+        block = Encoder().encode(head())
+        frame = HeadersFrame(number, block, flags=["END_HEADERS", "END_STREAM"])
+        self.assertLessEqual(self.flood(frame, client=client), BURST + 1)
+        self.assertEqual(client.channel.messages, [])
+
     def test_window_of_one_byte_at_a_time(self) -> None:
         """Each makes us send a frame of one byte."""
         client = Second2(lambda _, exchange: exchange.reply(b"x" * 10_000))
@@ -293,6 +318,14 @@ class NoFloods(SynchronousTestCase):
                 client.h2.reset_stream(client.begin())
                 client.exchange()
         self.assertEqual(client.ended, [])
+
+    def test_content_on_its_way_to_a_refused_request(self) -> None:
+        """A client learns late that its request was too large: a whole window of small frames may follow."""
+        client = Second2(answer, limits=WireLimits(message=20_000))
+        number = client.begin(head(drop=("content-length",)))
+        client.exchange()
+        client.send(*[DataFrame(number, b"x" * 1024) for _ in range(255)])
+        self.assertEqual((client.got[number].status, client.ended), (413, []))
 
     def test_time_makes_it_good(self) -> None:
         client = Second2(answer)

@@ -5,14 +5,17 @@ import resource
 import signal
 import socket
 import sys
+from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from erlmcp.processes import Child, ChildLimits, Command, Confinement, Exit, Grace, LaunchError, State
 from erlmcp.processes._child import _kill_group
+from erlmcp.processes._pipes import STDOUT, Pipes
 from tests.children import (
     PATIENT,
     QUICK,
@@ -347,6 +350,27 @@ class EndTests(ChildCase):
         self.assertEqual((await child.end()).code, 4)
         self.assertFalse(present(pid))
 
+    async def test_whose_first_thread_has_ended(self) -> None:
+        """It looks as if it had ended, and runs on."""
+        script = (
+            "import ctypes, os, signal, sys, threading, time\n"
+            "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+            "pid = os.fork()\n"
+            "if pid == 0:\n"
+            "    os.setsid()\n"
+            "    threading.Thread(target=time.sleep, args=(1000,)).start()\n"
+            "    ctypes.CDLL(None).pthread_exit(None)\n"
+            "while ') Z ' not in open(f'/proc/{pid}/stat').read():\n"
+            "    time.sleep(0.01)\n"
+            "print(pid, flush=True)\n"
+        )
+        child, ears = self.child(python(script), grace=QUICK)
+        await child.start()
+        (pid,) = await self.pids(ears)
+        self.addCleanup(_kill_group, pid)
+        await child.end()
+        self.assertFalse(present(pid))
+
     async def test_the_launcher_is_killed(self) -> None:
         """Then the command is killed, and what is in its group."""
         child, ears = self.child(sh("sleep 1000 & echo $!; sleep 1000"))
@@ -386,6 +410,20 @@ class EndTests(ChildCase):
         child.write(b"still here")
         await ears.until(lambda: ears.output == b"still here")
         self.assertEqual((await child.end()).code, 0)
+
+    def test_descriptors_are_closed_in_a_turn_of_their_own(self) -> None:
+        """Else the reactor would take events that it holds of them for those of a child that is started at once."""
+        clock = Clock()
+        pipes = Pipes(mock.Mock())
+        pipes._reactor = clock
+        pipe = mock.Mock()
+        pipe.doRead.return_value = None
+        pipes.transport = mock.Mock(pipes={STDOUT: pipe})
+        pipes.processExited(Failure(ConnectionDone()))
+        pipe.doRead.assert_called()
+        pipe.connectionLost.assert_not_called()
+        clock.advance(0)
+        pipe.connectionLost.assert_called_once()
 
     async def test_many_leave_nothing(self) -> None:
         """No descriptor, no zombie."""

@@ -315,6 +315,22 @@ class LimitTests(TwoCase):
         self.assertIn("REFUSED_STREAM", str(self.first.error))
         self.assertTrue(self.first.error.unsent)
 
+    def test_refused_after_the_answer_has_begun(self) -> None:
+        """Who answers has acted: nothing is sent twice, whatever is said then."""
+        for refuse in (
+            lambda h2: h2.reset_stream(1, ErrorCodes.REFUSED_STREAM),
+            lambda h2: h2.close_connection(last_stream_id=0),
+        ):
+            self.setUp()
+            spoken = self.quiet()
+            spoken.protocol.h2.send_headers(1, [(":status", "200")])
+            spoken.protocol.h2.send_data(1, b"some")
+            refuse(spoken.protocol.h2)
+            spoken.say()
+            self.assertEqual((self.first.status, self.first.text), (200, b"some"))
+            self.assertFalse(self.first.error.unsent)
+            self.assertEqual(self.memory.pool.waiting, 0)
+
     def test_reset(self) -> None:
         spoken = self.quiet()
         spoken.protocol.h2.reset_stream(1, ErrorCodes.INTERNAL_ERROR)

@@ -58,15 +58,17 @@ class Exchange(ABC):
 
     asks = True
     """Whether a user may be asked for authorization."""
+    urgent = False
+    """Whether it may not wait behind requests, which may be waiting for it: an answer to a question, a cancellation."""
 
     __slots__ = (
         "_challenges",
+        "_content",
         "_head",
         "_is_json",
         "_ongoing",
         "_paused",
         "_phase",
-        "_pieces",
         "_redirects",
         "_sent",
         "_site",
@@ -152,7 +154,7 @@ class Exchange(ABC):
         if self._phase != _OVER:
             return
         self._phase = _WAITING
-        self._pieces: list[bytes] = []
+        self._content: bytes | bytearray = b""
         self._size = 0
         self._status = 0
         self._is_json = False
@@ -246,7 +248,7 @@ class Exchange(ABC):
             return
         limit = self._site.limits.message if self._is_json else _TEXT
         if self._size <= limit:
-            self._pieces.append(data)
+            self._keep(data)
         elif self._phase == _REFUSED:
             self._is_json = False
             ongoing, self._ongoing = self._ongoing, None
@@ -261,10 +263,9 @@ class Exchange(ABC):
         self._ongoing = None
         phase, self._phase = self._phase, _OVER
         if phase == _JSON:
-            pieces = self._pieces
-            self.answer(pieces[0] if len(pieces) == 1 else b"".join(pieces), self._status)
+            self.answer(bytes(self._content), self._status)
         elif phase == _REFUSED:
-            self._judge(Refusal(self._status, b"".join(self._pieces), is_json=self._is_json))
+            self._judge(Refusal(self._status, bytes(self._content), is_json=self._is_json))
         elif phase in (_EVENTS, _EMPTY):
             self.finished()
 
@@ -287,9 +288,20 @@ class Exchange(ABC):
         request = WebRequest(
             self._verb.encode(), target, [*self.fields(), *site.headers, *authorization], self.content()
         )
-        self._ongoing = site.pool.send(origin, request, self)
+        self._ongoing = site.pool.send(origin, request, self, urgent=self.urgent)
         if self._paused:
             self._ongoing.pause()
+
+    def _keep(self, data: bytes) -> None:
+        content = self._content
+        if not content:
+            # Most answers come in one piece, of which no copy is made.
+            self._content = data
+            return
+        if isinstance(content, bytes):
+            # A list of pieces would be many times as large as what a server sends in pieces of a few bytes.
+            content = self._content = bytearray(content)
+        content += data
 
     def _read(self, data: bytes) -> None:
         stream = self.stream

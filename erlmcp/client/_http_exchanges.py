@@ -34,12 +34,23 @@ class Post(Exchange):
     (2025-11-25, basic/transports, "Resumability and Redelivery").
     """
 
-    __slots__ = ("_attempt", "_last_id", "_linger", "_outgoing", "_pause", "_retry", "_session", "_wire")
+    __slots__ = (
+        "_attempt",
+        "_last_id",
+        "_linger",
+        "_outgoing",
+        "_pause",
+        "_retry",
+        "_session",
+        "_wire",
+        "urgent",
+    )
 
     def __init__(self, wire: "HttpWire", site: Site, outgoing: Outgoing) -> None:
         super().__init__(site, "POST")
         self._wire = wire
         self._outgoing = outgoing
+        self.urgent = not outgoing.answered
         self._last_id = b""
         self._retry: int | None = None
         self._attempt = 0
@@ -287,6 +298,7 @@ class Farewell(Exchange):
     """The deletion of a session. Whether the server grants it makes no difference."""
 
     asks = False
+    urgent = True
     __slots__ = ("_fields", "_then")
 
     def __init__(self, site: Site, fields: Headers, then: Callable[[], None]) -> None:

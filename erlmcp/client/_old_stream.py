@@ -201,12 +201,13 @@ class _Stream(Exchange):
 class _Message(Exchange):
     """One message on its way. That the server has taken it says nothing about its answer."""
 
-    __slots__ = ("_outgoing", "_wire")
+    __slots__ = ("_outgoing", "_wire", "urgent")
 
     def __init__(self, site: Site, wire: OldStreamWire, outgoing: Outgoing) -> None:
         super().__init__(site, "POST")
         self._wire = wire
         self._outgoing = outgoing
+        self.urgent = not outgoing.answered
 
     def fields(self) -> list[tuple[bytes, bytes]]:
         return [JSON, ACCEPT_BOTH, *self._outgoing.headers]

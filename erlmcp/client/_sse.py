@@ -45,7 +45,7 @@ class EventStream:
         self.last_id = last_id
         self.retry: int | None = None
         self._limit = limit
-        self._partial: list[bytes] = []  # the pieces of a line whose end has not come
+        self._partial = bytearray()  # a line whose end has not come
         self._size = 0  # of the event so far, the partial line included
         self._data: list[bytes] = []
         self._type = b""
@@ -77,7 +77,7 @@ class EventStream:
             self._take(raw, events)
         if rest:
             self._grow(len(rest))
-            self._partial.append(rest)
+            self._partial += rest
         return events
 
     def _take(self, raw: bytes, events: list[Event]) -> None:
@@ -85,8 +85,8 @@ class EventStream:
         self._grow(len(raw))
         line = raw.rstrip(b"\r\n")
         if self._partial:
-            self._partial.append(line)
-            line = b"".join(self._partial)
+            self._partial += line
+            line = bytes(self._partial)
             self._partial.clear()
         if not self._started:
             self._started = True

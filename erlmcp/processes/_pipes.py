@@ -120,6 +120,11 @@ class Pipes(ProcessProtocol):
         """See `ProcessProtocol.processExited`: all of the tree has gone, so nothing can come any more."""
         for fd in (REPORTS, STDOUT, STDERR):
             self.drain(fd)
+        # Not now: the reactor may hold events of these descriptors still, and would take them for those of whatever
+        # gets the same numbers next, a child that is started in this one's place at once.
+        self._reactor.callLater(0, self._close)
+
+    def _close(self) -> None:
         for pipe in list(self._open().values()):
             # Somebody may hold the other ends still, if the launcher was killed.
             pipe.connectionLost(Failure(ConnectionDone()))

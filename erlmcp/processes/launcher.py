@@ -138,7 +138,8 @@ def descendants(ancestor: int) -> list[int]:
                 continue
             finally:
                 os.close(fd)
-            if len(fields) > 1 and fields[0] not in b"ZX":
+            # Those that have ended are among them (Z): so is one whose first thread alone has.
+            if len(fields) > 1:
                 children.setdefault(int(fields[1]), []).append(int(name))
     found = list(children.get(ancestor, ()))
     for pid in found:

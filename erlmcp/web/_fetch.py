@@ -50,7 +50,7 @@ class _Whole:
         self.ongoing: Ongoing | None = None
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
-        self.parts: list[bytes] = []
+        self.content = bytearray()
         self._size = 0
         self._limit = limit
 
@@ -63,7 +63,7 @@ class _Whole:
         """See `Receiver`."""
         self._size += len(data)
         if self._size <= self._limit:
-            self.parts.append(data)
+            self.content += data
         else:
             self.stop(WebError(f"the answer is longer than {self._limit} bytes"))
 
@@ -125,7 +125,7 @@ async def fetch(
         answer = await _once(pool, origin, WebRequest(verb, target, fields, body), limit, left, timeout)
         location = _location(answer) if follow > 0 else None
         if location is None:
-            return Fetched(answer.status, answer.headers, b"".join(answer.parts), url)
+            return Fetched(answer.status, answer.headers, bytes(answer.content), url)
         follow -= 1
         url, before = _next(url, location), origin
         after, _ = split_url(url)

@@ -40,6 +40,7 @@ class Lane:
     Args:
         pool: to whom it belongs.
         origin: where it leads.
+        options: instead of the pool's.
 
     Attributes:
         connections: those that are there.
@@ -64,10 +65,10 @@ class Lane:
         "wheel",
     )
 
-    def __init__(self, pool: Street, origin: Origin) -> None:
+    def __init__(self, pool: Street, origin: Origin, options: Options | None = None) -> None:
         self.origin = origin
         self.authority = origin.authority
-        self.options = pool.options
+        self.options = options or pool.options
         self.wheel = pool.wheel
         self.seconds: Callable[[], float] = pool.reactor.seconds
         self.connections: dict[Connection, None] = {}

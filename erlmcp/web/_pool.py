@@ -1,6 +1,7 @@
 """The pool: requests to any origin, over connections that are kept."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -15,6 +16,8 @@ from erlmcp.web._ticket import Ticket
 from erlmcp.web._types import Ongoing, Origin, Receiver, WebError, WebRequest
 
 _CONTEXTS: Final = 256
+_BESIDE: Final = 4
+"""Connections to one origin for what is urgent, beside those that are all taken."""
 
 
 class Pool:
@@ -82,14 +85,27 @@ class Pool:
         )
         self.wheel = Wheel(reactor)
         self._lanes: dict[Origin, Lane] = {}
+        self._beside: dict[Origin, Lane] = {}  # for what is urgent, where a lane is full
+        self._few = replace(
+            self.options, connections_per_origin=min(_BESIDE, self.options.connections_per_origin)
+        )
         self._contexts: dict[str, Any] = {}
         self._unflushed: dict[Flushing, None] = {}
         self._flushing: Any = None
         self._closed = False
         self._closing: list[Deferred[None]] = []
 
-    def send(self, origin: Origin, request: WebRequest, receiver: Receiver) -> Ongoing:
+    def send(
+        self, origin: Origin, request: WebRequest, receiver: Receiver, *, urgent: bool = False
+    ) -> Ongoing:
         """Send a request.
+
+        Args:
+            origin: where to.
+            request: what is sent.
+            receiver: hears of it.
+            urgent: it does not wait behind others, which may be waiting for it themselves: where no connection is free
+                for them it goes over a few of its own.
 
         Returns:
             the handle of the request; `receiver` hears of it, and never before this has returned.
@@ -106,7 +122,9 @@ class Pool:
             return self._refuse(origin, request, receiver, fault)
         if lane is None:
             lane = self._lanes[origin] = Lane(self, origin)
-        elif len(lane.waiting) >= self.options.queue:
+        elif urgent and lane.waiting:
+            lane = self._beside.get(origin) or self._beside.setdefault(origin, Lane(self, origin, self._few))
+        if len(lane.waiting) >= self.options.queue:
             return self._refuse(origin, request, receiver, f"{self.options.queue} requests wait already")
         ticket = Ticket(request, receiver, lane)
         lane.submit(ticket)
@@ -115,9 +133,9 @@ class Pool:
     def close(self) -> Deferred[None]:
         """End all connections, and fail what is under way; fires when the last one has gone. It is used no more."""
         self._closed = True
-        for lane in list(self._lanes.values()):
+        for lane in (*self._lanes.values(), *self._beside.values()):
             lane.close()
-        if not self._lanes:
+        if not self._lanes and not self._beside:
             self._stop()
             return succeed(None)
         done: Deferred[None] = Deferred()
@@ -127,12 +145,13 @@ class Pool:
     @property
     def connections(self) -> list[Connection]:
         """Those that are there, of all origins."""
-        return [connection for lane in self._lanes.values() for connection in lane.connections]
+        lanes = (*self._lanes.values(), *self._beside.values())
+        return [connection for lane in lanes for connection in lane.connections]
 
     @property
     def waiting(self) -> int:
         """How many requests wait for a connection."""
-        return sum(len(lane.waiting) for lane in self._lanes.values())
+        return sum(len(lane.waiting) for lane in (*self._lanes.values(), *self._beside.values()))
 
     # What lanes call
 
@@ -161,9 +180,10 @@ class Pool:
 
     def emptied(self, lane: Lane) -> None:
         """There is nothing left on a lane."""
-        if self._lanes.get(lane.origin) is lane:
-            del self._lanes[lane.origin]
-        if self._closed and not self._lanes:
+        for lanes in (self._lanes, self._beside):
+            if lanes.get(lane.origin) is lane:
+                del lanes[lane.origin]
+        if self._closed and not self._lanes and not self._beside:
             self._stop()
 
     def _flush(self) -> None:

@@ -208,15 +208,8 @@ class Streams:
     def drop(self, error: WebError) -> None:
         """Nothing that is under way will be answered."""
         self.open = False
-        unsent = WebError(str(error), unsent=True)
         for stream in list(self.tickets):
-            ticket = self._forget(stream)
-            if ticket is None:
-                continue
-            if stream > self.left:
-                self._home.again(ticket, unsent)
-            else:
-                ticket.fail(error)
+            self._fail(stream, error, unsent=stream > self.left)
 
     # What comes
 
@@ -292,17 +285,11 @@ class Streams:
 
     def _on_reset(self, event: StreamReset) -> None:
         self._spend()
-        ticket = self._forget(event.stream_id)
-        if ticket is None:
-            return
-        code = _name_of(event.error_code)
-        unsent = event.error_code == ErrorCodes.REFUSED_STREAM
-        error = WebError(f"{self._home.origin}: the server has reset the stream: {code}", unsent=unsent)
-        if unsent:
-            # RFC 9113, 8.7: no processing has occurred.
-            self._home.again(ticket, error)
-        else:
-            ticket.fail(error)
+        error = WebError(
+            f"{self._home.origin}: the server has reset the stream: {_name_of(event.error_code)}"
+        )
+        # RFC 9113, 8.7: no processing has occurred.
+        self._fail(event.stream_id, error, unsent=event.error_code == ErrorCodes.REFUSED_STREAM)
 
     def _on_settings(self, _event: RemoteSettingsChanged) -> None:
         self.greeted = True
@@ -326,12 +313,10 @@ class Streams:
         origin = self._home.origin
         if event.error_code:
             self.blame = WebError(f"{origin}: the server has ended the connection: {words}")
+        error = WebError(f"{origin}: the server takes no more requests: {words}")
         for stream in [number for number in self.tickets if number > last]:
-            ticket = self._forget(stream)
-            if ticket is not None:
-                # RFC 9113, 6.8: the server has not acted, nor will it.
-                error = WebError(f"{origin}: the server takes no more requests: {words}", unsent=True)
-                self._home.again(ticket, error)
+            # RFC 9113, 6.8: the server has not acted, nor will it.
+            self._fail(stream, error, unsent=True)
 
     # What goes
 
@@ -367,6 +352,18 @@ class Streams:
         except ProtocolError:
             # It has ended by itself, in what was received together with this; or the connection has.
             return
+
+    def _fail(self, stream: int, error: WebError, *, unsent: bool) -> None:
+        """A stream has ended without its answer; `unsent`: the server says that it has not acted."""
+        # A server that has begun to answer has acted, whatever it says then.
+        unsent = unsent and stream in self.unheaded
+        ticket = self._forget(stream)
+        if ticket is None:
+            return
+        if unsent:
+            self._home.again(ticket, WebError(str(error), unsent=True))
+        else:
+            ticket.fail(error)
 
     def _forget(self, stream: int) -> Ticket | None:
         """A stream has ended: whose it was."""

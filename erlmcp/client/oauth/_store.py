@@ -107,7 +107,9 @@ class FileStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        descriptor = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Nobody else's link says where it is made.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(f"{self._path}.lock", flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -116,7 +118,7 @@ class FileStore:
 
     def _read(self) -> dict[StoreKey, dict[str, Any]]:
         try:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb", opener=_at_once) as file:
                 self._check(os.fstat(file.fileno()))
                 data = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:
@@ -132,6 +134,8 @@ class FileStore:
             ) from None
 
     def _check(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{self._path} is no regular file: name one, or one that is not there yet")
         mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077:
             raise ValueError(
@@ -156,3 +160,8 @@ class FileStore:
             with contextlib.suppress(FileNotFoundError):
                 Path(name).unlink()
             raise
+
+
+def _at_once(path: str, flags: int) -> int:
+    # To open a FIFO would wait for its writer otherwise.
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -34,6 +34,7 @@ _GOAWAY: Final = 0x7
 _CONTINUATION: Final = 0x9
 _END_STREAM: Final = 0x1
 _END_HEADERS: Final = 0x4
+_PADDED: Final = 0x8
 _HEAD: Final = Struct(">HBBBI")
 _SIZE: Final = 9
 
@@ -123,7 +124,7 @@ class Frames:
             end = at + _SIZE + length
             if end > size:
                 break
-            self._weigh(kind, length, flags, now)
+            self._weigh(kind, length, flags, now, data[at + _SIZE] if length else 0)
             if kind == _GOAWAY:
                 self.leaving = True
                 dropped.append((at, end))
@@ -156,6 +157,14 @@ class Frames:
         if self._resets < 0:
             raise FloodError("too many requests are taken back")
 
+    def stray(self, cost: int) -> None:
+        """Pay for frames for streams that have ended. Some are still on their way when a stream is reset.
+
+        Raises:
+            FloodError: there are more than that explains.
+        """
+        self._spend(cost, "frames for streams that have ended")
+
     def _wait(self, data: bytes, at: int, now: float) -> bytes:
         """Keep what is from `at` on for later; gives what is before."""
         self._left = data[at:]
@@ -166,9 +175,11 @@ class Frames:
                 self.since = now
         return data[:at]
 
-    def _weigh(self, kind: int, length: int, flags: int, now: float) -> None:
+    def _weigh(self, kind: int, length: int, flags: int, now: float, first: int) -> None:
         if kind == _DATA:
-            if length < _SMALL and not flags & _END_STREAM:
+            # What is padded with is nothing, too: the first byte says how much of it there is.
+            content = length - 1 - first if flags & _PADDED else length
+            if content < _SMALL and not flags & _END_STREAM:
                 self._spend(1, "DATA frames with next to nothing in them")
         elif kind == _HEADERS:
             self._credit += _EARNED_BY_REQUEST

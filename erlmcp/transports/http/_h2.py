@@ -4,7 +4,10 @@ from typing import Final
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.events import Event
+from h2.exceptions import StreamClosedError
 from h2.settings import SettingCodes, Settings
+from hyperframe.frame import DataFrame, Frame
 
 from erlmcp.transports.http._hpack import PlainEncoder, RememberingDecoder
 
@@ -15,6 +18,8 @@ CONNECTION_WINDOW: Final = 1024 * 1024
 FIRST_WINDOW: Final = 65535
 """The connection's window before we have said anything (RFC 9113, 6.9.2)."""
 
+# HEADERS for a stream that has ended have been taken for a request, which pays for four frames.
+_STRAY: Final = 5
 _CLEANED: Final = 32
 _CONFIGURATION: Final = H2Configuration(
     client_side=False,
@@ -33,6 +38,9 @@ class ServerProtocol(H2Connection):
     Args:
         headers: the most bytes of a request's fields, as RFC 9113, 6.5.2 counts them.
         streams: how many requests may be under way.
+
+    Attributes:
+        strays: what is to be paid for frames for streams that have ended: h2 answers each with a reset, unasked.
     """
 
     MAX_CLOSED_STREAMS = 256
@@ -49,7 +57,19 @@ class ServerProtocol(H2Connection):
                 SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
             },
         )
+        self.strays = 0
         self._asked = 0
+
+    def _stream_is_closed_by_reset(self, stream_id: int) -> bool:
+        # Asked for such frames alone, all but DATA.
+        self.strays += _STRAY
+        return super()._stream_is_closed_by_reset(stream_id)
+
+    def _handle_data_on_closed_stream(
+        self, events: list[Event], exc: StreamClosedError, frame: DataFrame
+    ) -> tuple[list[Frame], list[Event]]:
+        self.strays += 1
+        return super()._handle_data_on_closed_stream(events, exc, frame)
 
     @property
     def open_inbound_streams(self) -> int:

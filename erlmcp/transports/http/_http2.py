@@ -54,12 +54,13 @@ class Http2Connection(Outflow):
         shared: what all connections of a listener have in common.
     """
 
-    __slots__ = ("_leaving", "_received")
+    __slots__ = ("_last", "_leaving", "_received")
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._received = 0  # bytes of the window that were used and not given back
         self._leaving = False
+        self._last: int | None = None  # of the streams that are taken, once that was said
 
     def succeed(self, before: Link) -> None:
         """Go on in the place of a connection that has only just begun."""
@@ -142,7 +143,7 @@ class Http2Connection(Outflow):
         if self._streams or self._inside:
             self._flush()
             # h2 would send nothing any more after its own.
-            last = self._h2.highest_inbound_stream_id
+            last = self._last = self._h2.highest_inbound_stream_id
             self._write(GoAwayFrame(0, last_stream_id=last, error_code=ErrorCodes.NO_ERROR).serialize())
         else:
             self._finish(ErrorCodes.NO_ERROR)
@@ -183,6 +184,9 @@ class Http2Connection(Outflow):
 
     def _act(self, events: list[Any], now: float) -> None:
         """Do what frames ask for that h2 has taken all of already."""
+        if self._h2.strays:
+            strays, self._h2.strays = self._h2.strays, 0
+            self._frames.stray(strays)
         taken_back: set[int] = set()
         for event in events:
             # First, or it would be answered what is no stream any more to h2.
@@ -356,7 +360,8 @@ class Http2Connection(Outflow):
 
     def _finish(self, code: ErrorCodes, reason: bytes = b"") -> None:
         self._lingers = code != ErrorCodes.NO_ERROR
-        self._h2.close_connection(code, reason or None)
+        # What was said before must not be taken back: others may have been sent again elsewhere (RFC 9113, 6.8).
+        self._h2.close_connection(code, reason or None, self._last)
         self._leave()
 
     def _leave(self) -> None:

@@ -11,6 +11,7 @@ from erlmcp.transports.http._shared import Shared
 from erlmcp.transports.http._stream import Pairs, Stream
 
 _WAITING: Final = 16
+_JOINED: Final = 64 * 1024
 _TINY: Final = 1024
 _NOTHING: Final = bytearray()
 
@@ -24,7 +25,7 @@ class Outflow(Link):
         shared: what all connections of a listener have in common.
     """
 
-    __slots__ = ("_bodies", "_frames", "_h2", "_inside", "_pending", "_streams", "_waiting")
+    __slots__ = ("_bodies", "_frames", "_gathered", "_h2", "_inside", "_pending", "_streams", "_waiting")
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
@@ -35,6 +36,7 @@ class Outflow(Link):
         self._waiting: dict[Stream, None] = {}
         self._pending = 0  # bytes that wait on all streams
         self._bodies = 0  # bytes of requests that are not complete
+        self._gathered = 0  # bytes of content that h2 has since the last flush
         self._inside = False  # whether frames are being taken: what that comes to is flushed at its end
 
     def _rest(self) -> None:
@@ -98,6 +100,9 @@ class Outflow(Link):
         if not self._inside:
             self._flush()
             self._rest()
+        elif self._gathered >= _JOINED:
+            # The transport is to say that it is full before a hundred long answers are joined.
+            self._flush()
 
     def _send(self, stream: Stream, data: bytes | bytearray) -> int:
         """Send as much as the windows allow; gives how much. The last of an answer ends its stream."""
@@ -112,6 +117,7 @@ class Outflow(Link):
         if most == size <= MOST_PAYLOAD:
             self._h2.send_data(number, bytes(data), stream.last)
             self._frames.sent()
+            self._gathered += size
             return size
         sent = 0
         while sent < most:
@@ -121,6 +127,7 @@ class Outflow(Link):
                 # Who opens the window byte by byte earns nothing by it.
                 self._frames.sent()
             sent = end
+        self._gathered += sent
         return sent
 
     def _widen(self, number: int) -> None:
@@ -163,6 +170,7 @@ class Outflow(Link):
             self._cut_off(stream)
 
     def _flush(self) -> None:
+        self._gathered = 0
         data = self._h2.data_to_send()
         if data:
             self._write(data)
