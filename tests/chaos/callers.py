@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 
 from erlmcp.client import Answers, Backoff, Client, ClientError, Disconnected, ServerError, Target, accept
 from erlmcp.client import TimedOut as ClientTimedOut
-from tests.chaos.provider import BIG
+from tests.chaos.provider import BIG, THING
 from tests.chaos.tally import Tally
 
 HANG: Final = 25.0
@@ -122,6 +122,40 @@ class Caller:
 
     def _pause(self, seconds: float) -> Deferred[None]:
         return deferLater(self._reactor, seconds, lambda: None)
+
+
+class Watcher:
+    """A client that listens, and is told of changes whatever became of its connection meanwhile.
+
+    Args:
+        reactor: what it runs on.
+        kind: what it is.
+        target: the server to listen to.
+        era: its revision, or ``modern``.
+
+    Attributes:
+        heard: how many changes it was told of.
+    """
+
+    def __init__(self, reactor: Any, kind: str, target: Target, era: str) -> None:
+        self.kind = kind
+        self.heard = 0
+        self._client = Client(target, reactor, era=era, timeout=HANG, backoff=BACKOFF)
+
+    def start(self) -> Deferred[Any]:
+        """Begin; fires when the server knows."""
+        return self._client.listen(self._changed, uris=[THING]).acknowledged
+
+    def touch(self) -> Deferred[Any]:
+        """Have a change announced."""
+        return self._client.call("touch", repeatable=True)
+
+    def end(self) -> Deferred[None]:
+        """Listen no more."""
+        return self._client.close()
+
+    def _changed(self, _change: Any) -> None:
+        self.heard += 1
 
 
 class _HungError(Exception):

@@ -10,6 +10,8 @@ from erlmcp import Context, Provider
 
 LEDGER = "CHAOS_LEDGER"
 """The variable that names the file where each execution leaves its mark."""
+THING = "chaos://thing"
+"""A resource to watch."""
 BIG = 2000
 """How often a big answer repeats the mark."""
 
@@ -43,6 +45,19 @@ async def _sleep(seconds: float) -> None:
 async def pid() -> int:
     """The process that serves."""
     return os.getpid()
+
+
+@provider.tool
+async def touch() -> int:
+    """Announce that the resource has changed."""
+    provider.notify_updated(THING)
+    return os.getpid()
+
+
+@provider.resource(THING)
+async def thing() -> str:
+    """Something to watch."""
+    return "thing"
 
 
 @provider.tool

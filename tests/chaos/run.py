@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.threads import deferToThread
 
 from erlmcp.client import HttpLimits, Target, http, stream
-from tests.chaos.callers import BACKOFF, HANG, Caller
+from tests.chaos.callers import BACKOFF, HANG, Caller, Watcher
 from tests.chaos.faults import HEAL, Faults, NotHealedError
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.tally import Tally
@@ -56,26 +56,31 @@ async def _with_daemon(
     lines = FaultProxy(reactor, world.lines, random.Random(f"{seed}/lines"))
     faults = Faults(reactor, world, web, lines, tally, chance, patient=seconds >= _PATIENT or bool(only))
     chosen = [name for name in faults.every if only is None or name in only]
-    callers = _callers(reactor, world, web.port, lines.port, tally, seed)
+    callers, watchers = _clients(reactor, world, web.port, lines.port, tally, seed)
     running: list[Deferred[None]] = []
     try:
         await faults.settle()
+        await DeferredList([one.start() for one in watchers], fireOnOneErrback=True, consumeErrors=True)
         running = [Deferred.fromCoroutine(one.run()) for one in callers]
         await _break(faults, chosen, chance, seconds)
         await faults.settle()
         await _all_answer(faults, callers, tally)
+        await _all_hear(faults, watchers, tally)
     except NotHealedError as error:
         tally.wrong.append(str(error))
     for one in callers:
         one.end()
     ended = await DeferredList(running, consumeErrors=True)
     tally.wrong += [f"a caller ended with {result}" for good, result in ended if not good]
+    await DeferredList([one.end() for one in watchers])
     await web.close()
     await lines.close()
     await _afterwards(world, faults, tally)
 
 
-def _callers(reactor: Any, world: World, web: int, lines: int, tally: Tally, seed: int) -> list[Caller]:
+def _clients(
+    reactor: Any, world: World, web: int, lines: int, tally: Tally, seed: int
+) -> tuple[list[Caller], list[Watcher]]:
     def web_at(port: int, **options: Any) -> Target:
         return http(reactor, f"http://127.0.0.1:{port}/mcp", limits=HttpLimits(backoff=BACKOFF), **options)
 
@@ -105,7 +110,12 @@ def _callers(reactor: Any, world: World, web: int, lines: int, tally: Tally, see
                     proxied=proxied,
                 )
                 callers.append(one)
-    return callers
+    watchers = [
+        Watcher(reactor, f"{way}, {era}", target, era)
+        for era in _ERAS[:2]
+        for way, (target, _) in ways(web, lines).items()
+    ]
+    return callers, watchers
 
 
 async def _break(faults: Faults, chosen: list[str], chance: random.Random, seconds: float) -> None:
@@ -141,6 +151,20 @@ async def _all_answer(faults: Faults, callers: list[Caller], tally: Tally) -> No
             tally.wrong.append(f"no right answer for {HEAL:g} s after the last break: {late}")
             return
         await faults.pause(0.05)
+
+
+async def _all_hear(faults: Faults, watchers: list[Watcher], tally: Tally) -> None:
+    """Each watcher hears of what is announced after the last break, wherever it is announced."""
+    deadline = time.monotonic() + HEAL
+    before = {one: one.heard for one in watchers}
+    deaf = watchers
+    while deaf:
+        if time.monotonic() > deadline:
+            tally.wrong.append(f"not told of a change for {HEAL:g} s: {[one.kind for one in deaf]}")
+            return
+        await watchers[0].touch()
+        await faults.pause(0.1)
+        deaf = [one for one in watchers if one.heard == before[one]]
 
 
 async def _afterwards(world: World, faults: Faults, tally: Tally) -> None:
