@@ -106,7 +106,11 @@ class Caller:
             self._tally.wrong.append(f"{what} hung: {error!r} {after}")
         elif not isinstance(error, Disconnected | ServerError):
             self._tally.wrong.append(f"{what} failed {after}: {error!r}")
-        elif self._tally.excused(began) or (self._proxied and isinstance(error, Disconnected)):
+        elif (
+            self._tally.excused(began)
+            or (self._proxied and isinstance(error, Disconnected))
+            or (self.kind.startswith("TCP") and self._tally.parted(began))
+        ):
             self._tally.lost[_reason(error)] += 1
         else:
             self._tally.wrong.append(f"{what} was lost {after}, though nothing cost it: {error}")

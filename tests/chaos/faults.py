@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from erlmcp.client import Client, ClientError, http
 from tests.chaos.proxy import FaultProxy, Mode
 from tests.chaos.tally import Break, Tally
-from tests.chaos.world import World, send
+from tests.chaos.world import DRAIN, World, send
 
 HEAL: Final = 45.0
 """Seconds after which something does not heal any more."""
@@ -137,6 +137,7 @@ class Faults:
         """SIGHUP with another configuration: nobody loses anything."""
         self._world.write()
         noted = self._tally.begin("a reload, until all workers are new", "-")
+        noted.parts = DRAIN
         before = set((await self._pids()).values())
         self._world.daemon.signal(signal.SIGHUP)
         await self._until(noted, lambda: deferToThread(self._world.news, "reloaded"))

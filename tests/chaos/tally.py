@@ -17,12 +17,14 @@ class Break:
         kind: a name for the table.
         costs: whether a call without a proxy may be lost by it.
         began, healed: on the monotonic clock; `healed` is 0 while it is not.
+        parts: after how many seconds it closes lines; 0 if it does not.
     """
 
     kind: str
     costs: bool
     began: float
     healed: float = 0.0
+    parts: float = 0.0
 
 
 @dataclass
@@ -57,6 +59,16 @@ class Tally:
     def excused(self, since: float) -> bool:
         """Whether a call that began then may have been lost by something that costs calls."""
         return any(one.costs and (not one.healed or one.healed >= since) for one in self.breaks)
+
+    def parted(self, since: float) -> bool:
+        """Whether a line that such a call was on may have been closed: a reload lets them be until its drain ends."""
+        now = time.monotonic()
+        return any(
+            one.parts
+            and one.began + one.parts <= now
+            and (not one.healed or since <= one.healed + 2 * one.parts + 1)
+            for one in self.breaks
+        )
 
     def check_ledger(self, ledger: Path) -> None:
         """Nothing was executed twice, and whatever was answered was executed."""

@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -19,7 +20,7 @@ DISK: Final = 16
 """Megabytes of the disk that the state directory is on."""
 _MOUNT: Final = f'mount -t tmpfs -o size={DISK}m,mode=700 chaos "$0" && exec "$@"'
 _SHORT: Final = 5.0
-_DRAIN: Final = 5
+DRAIN: Final = 5.0
 
 
 class World:
@@ -47,8 +48,8 @@ class World:
         self._written = 0
         self._read = 0
         self.write()
+        self.disk = why_not()
         mounting = (*_namespaces(), "sh", "-c", _MOUNT, str(self._state))
-        self.disk = _why_not(mounting)
         under = TWISTD if self.disk else (*mounting, *TWISTD)
         self.daemon = Daemon(
             ["--config", str(self._file)],
@@ -67,7 +68,7 @@ class World:
             state = '{self._state}'
             runtime = '{self._runtime}'
             workers = {self.workers}
-            drain = {_DRAIN}
+            drain = {DRAIN}
             [[provider]]
             use = 'tests.chaos.provider:provider'
             [[listen]]
@@ -178,8 +179,11 @@ def _namespaces() -> tuple[str, ...]:
     return ("unshare", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")), "--mount")
 
 
-def _why_not(mounting: tuple[str, ...]) -> str:
+def why_not() -> str:
+    """Why nothing can be mounted for a daemon alone; empty if it can."""
     if shutil.which("unshare") is None:
         return "there is no unshare"
-    done = subprocess.run([*mounting, "true"], capture_output=True, text=True, timeout=_SHORT, check=False)
+    with tempfile.TemporaryDirectory() as folder:
+        mounting = [*_namespaces(), "sh", "-c", _MOUNT, folder, "true"]
+        done = subprocess.run(mounting, capture_output=True, text=True, timeout=_SHORT, check=False)
     return "" if done.returncode == 0 else f"no mount of one's own: {done.stderr.strip()}"
