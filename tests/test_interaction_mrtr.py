@@ -225,7 +225,9 @@ class State(Case):
     @holds("basic.patterns.mrtr/state.2")
     def test_it_cannot_be_read(self) -> None:
         state = self.ask(arguments={"event": "secret wedding"}).result["requestState"]
-        decoded = base64.urlsafe_b64decode(state + "=" * (-len(state) % 4))
+        # Before the seal there is only the name of the process that has the call.
+        sealed = state.partition(".")[2]
+        decoded = base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
         for word in (b"secret", b"wedding", b"register", b"anonymous"):
             self.assertNotIn(word, decoded)
 

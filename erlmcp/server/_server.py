@@ -193,8 +193,7 @@ class Server:
 
     def drain(self) -> Deferred[None]:
         """End subscriptions gracefully and parked calls at once; fires when no call is left."""
-        for end in self._unwatch:
-            end()
+        self._end_watches()
         self.subscriptions.close()
         self.parking.close()
         self.sessions.close()
@@ -203,8 +202,13 @@ class Server:
     def stop(self) -> None:
         """End all that is left, now."""
         self._in_flight.cancel()
+        self._end_watches()
         self.sessions.unfollow()
         self._wheel.stop()
+
+    def _end_watches(self) -> None:
+        for end in self._unwatch:
+            end()
 
     def _changed(self, change: Change) -> None:
         """Something has changed here: the listeners of other workers want to hear of it too."""

@@ -194,6 +194,7 @@ def assemble(
         share.relay.channels.update(maker.channels)
     problems += maker.problems
     if problems:
+        server.stop()
         raise ConfigurationError(problems)
     return Parts(
         server=server,

@@ -12,6 +12,7 @@ from erlmcp.config import ConfigurationError, ListenSettings, Problem, Settings
 from erlmcp.tap._assembly import assemble, backends_for
 from erlmcp.tap._exit import StartFailed
 from erlmcp.tap._options import require_reactor
+from erlmcp.tap._parent import unfit
 from erlmcp.tap._service import make_daemon
 
 
@@ -69,6 +70,8 @@ def serve_stdio(file: Path | None, providers: Sequence[str]) -> None:
         settings = msgspec.structs.replace(
             settings,
             listen=(msgspec.structs.replace(own, options=options),),
+            # Its client is this process's own.
+            server=msgspec.structs.replace(settings.server, workers=0),
             telemetry=config.TelemetrySettings(),
         )
         backends = backends_for(settings, config.providers())
@@ -101,6 +104,8 @@ def _assembled(settings: Settings, transports: dict[str, Any]) -> list[Problem]:
         assemble(settings, backends, reactor, transports=transports, environ=os.environ, make_keys=False)
     except ConfigurationError as error:
         problems += error.problems
+    if settings.server.workers:
+        problems += unfit(settings)
     return problems
 
 

@@ -147,7 +147,13 @@ class InPlaceChange:
             ),
         )
         self._introduce(relay)
-        gone = await self._swap(settings, old, parts, frontends)
+        try:
+            gone = await self._swap(settings, old, parts, frontends)
+        except BaseException:
+            del self._relays[relay.owner]
+            relay.part()
+            parts.server.stop()
+            raise
         self.settings = settings
         daemon.parts = msgspec.structs.replace(parts, console=former.console)
         owner, self._owner = self._owner, relay.owner

@@ -73,6 +73,9 @@ class Serving:
         return up
 
     async def _end(self, seconds: float, *, gently: bool) -> None:
+        # What it holds of sockets that are nobody's any more would keep clients waiting there.
+        for one in self._kit.reactors.values():
+            one.release()
         if gently:
             generation = Generation(self._parts, self._daemon.listeners, self._kit.relay, self._reactor)
             await generation.retire(seconds)

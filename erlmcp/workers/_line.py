@@ -185,7 +185,10 @@ class Line(AMP):
             return fail(LineLost("the process at the other end has gone"))
         self._count(size)
         calling: Deferred[Any] = self.callRemote(command, **arguments)  # type: ignore[no-untyped-call]
-        return calling.addErrback(_as_lost)
+        # AMP ends a line whose answer's Deferred has no errback left when it fails: ours may get one later.
+        answered: Deferred[Any] = Deferred()
+        calling.addCallbacks(answered.callback, lambda failure: answered.errback(_as_lost(failure)))
+        return answered
 
     def _count(self, size: int) -> None:
         if self.congested:
@@ -236,7 +239,6 @@ def _refuse(failure: Failure, what: bytes) -> Any:
     raise Refused(f"{type(error).__name__}: {error}") from error
 
 
-def _as_lost(failure: Failure) -> Any:
-    if failure.check(Refused) is not None:
-        return failure
-    raise LineLost(str(failure.value) or type(failure.value).__name__) from failure.value
+def _as_lost(failure: Failure) -> Exception:
+    error = failure.value
+    return error if isinstance(error, Refused) else LineLost(str(error) or type(error).__name__)

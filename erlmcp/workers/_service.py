@@ -35,6 +35,7 @@ class Worker(Service):
         self._crew = crew
         self._slot = slot
         self._process: WorkerProcess | None = None
+        self._coming: WorkerProcess | None = None
 
     def startService(self) -> Deferred[None]:
         """Start a process; fires when it serves."""
@@ -48,13 +49,16 @@ class Worker(Service):
 
     def end(self) -> Deferred[None]:
         """As `stopService`; safe to call twice."""
+        if self._coming is not None:
+            self._coming.end(0.0, gently=False)
         process = self._process
         return succeed(None) if process is None else process.end(self._crew.plan.drain, gently=False)
 
     def kill(self) -> None:
         """End it now."""
-        if self._process is not None:
-            self._process.kill()
+        for process in (self._coming, self._process):
+            if process is not None:
+                process.kill()
 
     def detail(self) -> dict[str, Any]:
         """Its process, and how that fares."""
@@ -77,17 +81,15 @@ class Worker(Service):
         former.end(self._crew.plan.drain, gently=True)
 
     async def _start(self) -> None:
-        process = self._crew.start(self._slot)
+        process = self._coming = self._crew.start(self._slot)
         process.gone.addErrback(self._died, process)
         try:
             await self._crew.make_ready(process)
         except BaseException:
             process.end(0.0, gently=False)
             raise
-        if not self.running:
-            # It was stopped meanwhile.
-            process.end(0.0, gently=False)
-            return
+        finally:
+            self._coming = None
         self._process = process
 
     def _died(self, failure: Failure, process: WorkerProcess) -> None:
