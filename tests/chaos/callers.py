@@ -101,8 +101,12 @@ class Caller:
         return True
 
     def _failed(self, what: str, began: float, error: Exception) -> None:
-        after = f"after {time.monotonic() - began:.1f} s"
-        if isinstance(error, _HungError | ClientTimedOut):
+        took = time.monotonic() - began
+        after = f"after {took:.1f} s"
+        if isinstance(error, ClientTimedOut) and took < HANG - 1 and self._tally.excused(began):
+            # A limit of the client's own on a step of connecting: a worker that hangs is only found out after it.
+            self._tally.lost[_reason(error)] += 1
+        elif isinstance(error, _HungError | ClientTimedOut):
             self._tally.wrong.append(f"{what} hung: {error!r} {after}")
         elif not isinstance(error, Disconnected | ServerError):
             self._tally.wrong.append(f"{what} failed {after}: {error!r}")

@@ -39,6 +39,7 @@ class Tally:
         breaks: what was broken.
         promised: by `kind` what the table of failures promises.
         log: what the daemon has said.
+        together: whether two things are broken at once, so that one may have to wait for the other.
     """
 
     right: Counter[str] = field(default_factory=Counter)
@@ -48,9 +49,12 @@ class Tally:
     breaks: list[Break] = field(default_factory=list)
     promised: dict[str, str] = field(default_factory=dict)
     log: str = ""
+    together: bool = False
 
     def begin(self, kind: str, promised: str, *, costs: bool = False) -> Break:
         """Something is broken now."""
+        if self.together:
+            kind, promised = f"{kind}; amid another", "-"
         self.promised[kind] = promised
         found = Break(kind, costs, time.monotonic())
         self.breaks.append(found)
