@@ -97,6 +97,7 @@ def workers(plan: Plan) -> None:
 
 
 def _costs(plan: Plan) -> None:
+    """On the cores that the load has too: figures of one run differ by a tenth."""
     found: dict[str, list[float]] = {}
     rates: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
@@ -119,7 +120,7 @@ def _costs(plan: Plan) -> None:
     plan.note("workers, load on the same cores", "req/s", rates)
     costs = plan.figures["workers, server CPU"]
     one, two = costs["workers = 1"], costs["workers = 2"]
-    plan.ceiling("2 workers, CPU per request", two, one.middle * 1.05, one.middle * 1.15, f"one worker {one}")
+    plan.ceiling("2 workers, CPU per request", two, one.middle * 1.1, one.middle * 1.25, f"one worker {one}")
 
 
 def _spread(plan: Plan) -> None:
