@@ -161,7 +161,9 @@ class Subscriptions:
     def connected(self, edge: Edge) -> None:
         """There is an edge (again), or one that stands has ended some streams."""
         if edge is self._edge and not edge.asks_again:
-            return  # everybody has been seen to
+            for one in [one for one in self._all if one.interrupted]:
+                self._listen(one, edge)
+            return
         self._edge = edge
         self._counts = {}
         for one in list(self._all):
@@ -253,6 +255,8 @@ class Subscriptions:
         else:
             # Over HTTP the connection may break, and the edge stay.
             one.interrupted = True
+            for uri in one.uris:
+                self._counts[uri] = max(0, self._counts.get(uri, 0) - 1)
             self._wanted()
 
     def _closed(self, one: Subscription) -> None:
