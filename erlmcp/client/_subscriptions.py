@@ -131,6 +131,7 @@ class Subscriptions:
         self._wanted = wanted
         self._edge: Edge | None = None
         self._counts: dict[str, int] = {}
+        self._missed: dict[Subscription, None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -161,11 +162,15 @@ class Subscriptions:
     def connected(self, edge: Edge) -> None:
         """There is an edge (again), or one that stands has ended some streams."""
         if edge is self._edge and not edge.asks_again:
-            for one in [one for one in self._all if one.interrupted]:
-                self._listen(one, edge)
+            # Everybody has been seen to, but those for whom the server was not reached.
+            missed, self._missed = self._missed, {}
+            for one in missed:
+                if one in self._all:
+                    self._listen_handshake(one, edge, again=True)
             return
         self._edge = edge
         self._counts = {}
+        self._missed = {}
         for one in list(self._all):
             if one.attempt is None:
                 self._listen(one, edge)
@@ -230,7 +235,7 @@ class Subscriptions:
         one.attempt = attempt
         attempt.done.addCallbacks(ended, failed)
 
-    def _listen_handshake(self, one: Subscription, edge: Edge) -> None:
+    def _listen_handshake(self, one: Subscription, edge: Edge, *, again: bool = False) -> None:
         server = edge.server
         asked = []
         accepted: dict[str, Any] = {
@@ -239,9 +244,10 @@ class Subscriptions:
         if one.uris and server.offers("resources", "subscribe"):
             accepted["resourceSubscriptions"] = sorted(one.uris)
             for uri in sorted(one.uris):
-                self._counts[uri] = self._counts.get(uri, 0) + 1
-                if self._counts[uri] == 1:
+                self._counts[uri] = self._counts.get(uri, 0) + (not again)
+                if again or self._counts[uri] == 1:
                     asked.append(edge.request("resources/subscribe", {"uri": uri}).done)
+        # Over HTTP what is asked next may overtake it.
         DeferredList(asked, consumeErrors=True).addCallback(self._subscribed, one, edge, accepted)
 
     def _subscribed(self, outcomes: Any, one: Subscription, edge: Edge, accepted: dict[str, Any]) -> None:
@@ -255,8 +261,7 @@ class Subscriptions:
         else:
             # Over HTTP the connection may break, and the edge stay.
             one.interrupted = True
-            for uri in one.uris:
-                self._counts[uri] = max(0, self._counts.get(uri, 0) - 1)
+            self._missed[one] = None
             self._wanted()
 
     def _closed(self, one: Subscription) -> None:
