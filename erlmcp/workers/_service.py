@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from erlmcp.supervision import ChildSpec, Supervisor
+from erlmcp.supervision import Backoff, ChildSpec, Supervisor
 from erlmcp.workers._crew import Crew
 from erlmcp.workers._process import SILENCE, WorkerDied, WorkerProcess
 
@@ -16,6 +16,8 @@ log = Logger()
 
 _READY: Final = 60.0
 """Seconds that a worker has to become ready."""
+_BACKOFF: Final = Backoff(base=0.25, limit=2.0)
+"""Short: the connections that the kernel gives to a slot wait as long as it has no worker, whoever else serves."""
 
 
 class Worker(Service):
@@ -145,7 +147,9 @@ class Workers(Supervisor):
             for slot in range(1, count + 1)
         ]
         self.slots = [spec.name for spec in specs]
-        super().__init__("workers", specs, clock, intensity=intensity * count, period=period)
+        super().__init__(
+            "workers", specs, clock, intensity=intensity * count, period=period, backoff=_BACKOFF
+        )
 
     def privilegedStartService(self) -> Deferred[None]:
         """Bind; the workers come later, as whom the daemon is then."""
