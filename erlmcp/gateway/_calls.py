@@ -134,7 +134,7 @@ class Calls:
                 continue
             outcome = self.outcome(made.raw, request, modern=made.modern)
             if made.state and isinstance(outcome, NeedsInput) and outcome.state is not None:
-                outcome = NeedsInput(outcome.questions, made.state + outcome.state)
+                outcome = NeedsInput(outcome.questions, made.state + outcome.state, here=True)
             if received is not None:
                 received(made.raw)
             return outcome
