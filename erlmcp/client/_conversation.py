@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from erlmcp.client._errors import BadAnswer, Busy, ClientError, Disconnected, ServerError, TimedOut
 from erlmcp.client._parts import read_problem, read_tied, read_withdrawn
+from erlmcp.client._responses import Response, Responses
 from erlmcp.client._wire import Outgoing, Wire, WireError
 from erlmcp.jsonrpc import (
     Codec,
@@ -37,8 +38,6 @@ log = Logger(namespace="erlmcp.client")
 _NO_PARAMS: Final = Raw(b"{}")
 _SPARE: Final = 64
 """Those that gave up waiting may stay in the queue, as many as wait and these."""
-_RESPONSES: Final = 5
-_AGAIN: Final = 0.2
 
 
 class Audience(Protocol):
@@ -106,20 +105,6 @@ class Attempt(Outgoing):
         self.watch = None
 
 
-class Response(Outgoing):
-    """What is answered to a request of the server.
-
-    Attributes:
-        tries: how often it was sent.
-    """
-
-    __slots__ = ("tries",)
-
-    def __init__(self, body: bytes) -> None:
-        super().__init__(body)
-        self.tries = 1
-
-
 class Conversation:
     """Requests to one server over one wire.
 
@@ -156,6 +141,7 @@ class Conversation:
         self._asked = 0.0  # seconds with a question open, until
         self._asked_until = 0.0
         self._wheel = wheel
+        self._responses = Responses(wire, wheel, lambda: self._over is not None)
         self._clock = clock
         self._audience = audience
         self._bound = in_flight
@@ -269,13 +255,11 @@ class Conversation:
 
     def answer(self, id: int | str, result: dict[str, Any]) -> None:  # noqa: A002 - JSON-RPC's own name
         """Answer a request of the server."""
-        if self._over is None:
-            self.wire.send(Response(encode_result(id, result)))
+        self._responses.send(encode_result(id, result))
 
     def refuse(self, id: int | str, code: int, message: str) -> None:  # noqa: A002 - JSON-RPC's own name
         """Answer a request of the server with an error."""
-        if self._over is None:
-            self.wire.send(Response(encode_error(id, code, message)))
+        self._responses.send(encode_error(id, code, message))
 
     def retire(self) -> "Deferred[None]":
         """Take no more requests, let those under way come to their end, and then close the wire.
@@ -331,14 +315,8 @@ class Conversation:
         """See `Inbox`."""
         if isinstance(outgoing, Attempt) and outgoing.id in self._open:
             self._fail(outgoing, Disconnected(self.peer, error))
-        elif isinstance(outgoing, Response) and outgoing.tries < _RESPONSES and not _is_final(error):
-            # A call waits for it. A server that has it already waits for it no more, and drops it.
-            self._wheel.after(_AGAIN * 2 ** (outgoing.tries - 1), self._respond, outgoing)
-            outgoing.tries += 1
-
-    def _respond(self, outgoing: Response) -> None:
-        if self._over is None:
-            self.wire.send(outgoing)
+        elif isinstance(outgoing, Response):
+            self._responses.failed(outgoing, error)
 
     def ended(self, outgoing: Outgoing) -> None:
         """See `Inbox`."""
@@ -509,8 +487,3 @@ class Conversation:
 
 def _params(message: Message[Raw]) -> Raw:
     return _NO_PARAMS if message.params is UNSET else message.params
-
-
-def _is_final(error: WireError) -> bool:
-    """Whether the server has refused a message, rather than not been reached."""
-    return error.session_lost or (error.status is not None and 400 <= error.status < 500)
