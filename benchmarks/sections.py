@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks import lines, second, web
 from benchmarks.crowds import client
+from benchmarks.gateway import gateway
 from benchmarks.plan import Plan
 from benchmarks.processes import Server, load_core
 
@@ -288,6 +289,7 @@ SECTIONS: dict[str, Callable[[Plan], None]] = {
     "stdio": stdio,
     "tcp": tcp,
     "client": client,
+    "gateway": gateway,
     "idle": idle,
     "rest": rest,
     "workers": workers,

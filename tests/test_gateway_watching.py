@@ -295,7 +295,7 @@ class RefusalTests(ModernCase):
     def test_refused(self) -> None:
         """The old one stays; it is asked again after pauses; then what was not heard of counts as changed."""
         first = self.listen("a:1")
-        self.stub.on("subscriptions/listen", McpError(-31002, "too many"))
+        self.stub.on("subscriptions/listen", McpError(-32603, "too many"))
         events: list[Any] = []
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
@@ -341,7 +341,7 @@ class RefusalTests(ModernCase):
     def test_refused_after_a_gap(self) -> None:
         """It listened, and does not when it comes back: asked again, and all counts as changed then."""
         self.listen("a:1")
-        self.stub.on("subscriptions/listen", McpError(-31002, "later"))
+        self.stub.on("subscriptions/listen", McpError(-32603, "later"))
         self.stub.wire.cut()
         self.clock.advance(0.1)
         self.assertEqual((len(self.listens), self.open), (2, []))
@@ -355,7 +355,7 @@ class RefusalTests(ModernCase):
         self.listen("a:1")
         self.watching.follow("b:2")
         self.round()
-        self.stub.on("subscriptions/listen", McpError(-31002, "later"))
+        self.stub.on("subscriptions/listen", McpError(-32603, "later"))
         self.stub.wire.cut()
         self.clock.advance(0.1)
         self.assertEqual(len(self.listens), 4)
@@ -396,7 +396,7 @@ class LossTests(ModernCase):
 
     def test_another_session_after_a_refusal(self) -> None:
         """What one session was refused, the next is asked for at once."""
-        self.stub.on("subscriptions/listen", McpError(-31002, "later"))
+        self.stub.on("subscriptions/listen", McpError(-32603, "later"))
         self.assertIsNone(self.begin())
         self.stub.on("subscriptions/listen", None)
         other = Client(self.stub.target, self.clock)

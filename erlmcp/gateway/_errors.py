@@ -72,6 +72,27 @@ def gone(upstream: str) -> McpError:
     return unknown
 
 
+def too_late(request: Request, upstream: str, *, sent: bool, repeatable: bool) -> McpError:
+    """The upstream has not answered by the request's deadline.
+
+    Args:
+        request: what was asked.
+        upstream: the upstream's name.
+        sent: whether it was sent at all.
+        repeatable: whether making the call again does no harm.
+    """
+    late = errors.deadline_exceeded(None, request.refer())
+    if repeatable:
+        done = "it does no harm to make the call again"
+    elif not sent:
+        done = "nothing was executed"
+    else:
+        done = "the outcome is unknown"
+    late.message = f"The upstream {upstream} has not answered before the request's deadline: {done}"
+    late.data = {"upstream": upstream, **late.data}
+    return late
+
+
 def url_questions(error: ServerError) -> dict[str, dict[str, Any]]:
     """The visits that a -32042 of 2025-11-25 asks for, as questions; empty if it names none."""
     data = error.data if isinstance(error.data, dict) else {}
@@ -96,7 +117,10 @@ def _of_server(error: ServerError, request: Request, upstream: str) -> McpError:
     code, message, data = error.code, error.message, error.data
     if code == RESOURCE_NOT_FOUND and request.method == "resources/read":
         return errors.resource_not_found(request.name)
-    if code == errors.MISSING_CAPABILITY:
+    if code in {
+        errors.MISSING_CAPABILITY,
+        errors.INVALID_REQUEST,
+    }:  # as it is, and as handshake revisions have it
         lacking = _lacking(data, request.capabilities)
         if lacking:
             return errors.missing_capability(lacking)
