@@ -98,7 +98,7 @@ class Calls:
             if call.refusal is not None and call.refusal.code == errors.MISSING_CAPABILITY:
                 # It could not go on without an answer that its client cannot give.
                 raise call.refusal from error
-            raise self._translated(error, request) from error
+            raise self._translated(error, call) from error
         except Exhausted as error:
             ended = "refused"
             raise errors.overloaded(
@@ -108,7 +108,7 @@ class Calls:
             ended = "lost"
             # That one principal's token is no good says nothing of the upstream.
             report = Report.NEITHER if is_authorization(error) else Report.BAD
-            raise self._translated(error, request) from error
+            raise self._translated(error, call) from error
         except CancelledError:
             ended = "cancelled"
             # By our own deadline, unless the time was its client's, or nobody has asked the upstream yet.
@@ -191,10 +191,13 @@ class Calls:
             raise BadAnswer(upstream.name, f"{request.method}: {error}") from error
         return Complete(fields)
 
-    def _translated(self, error: ClientError, request: Request) -> McpError:
+    def _translated(self, error: ClientError, call: UpstreamCall) -> McpError:
         upstream = self._upstream
+        request = call.request
         theirs = self._attempts.serves_alone(request)
-        said = translate(error, request, upstream.name, theirs=theirs, repeatable=repeatable(request))
+        said = translate(
+            error, request, upstream.name, theirs=theirs, repeatable=repeatable(request), lost=call.lost
+        )
         if isinstance(error, ServerError) and said.data is error.data:
             said.data = rewrite_error_data(said.data, upstream.naming)
         if said.code in {errors.INTERNAL_ERROR, errors.OUTCOME_UNKNOWN, errors.OVERLOADED}:

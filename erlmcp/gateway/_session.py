@@ -41,13 +41,14 @@ class UpstreamCall:
         refusal: why its client could not be asked last; None if it could.
         under_way: whether it has a session.
         sent: whether it was sent on that.
+        lost: whether it was lost once, and may have been executed then.
 
     Args:
         naming: the upstream's names here.
         asks: called before its client is asked anything.
     """
 
-    __slots__ = ("_asks", "_naming", "asked", "asking", "refusal", "request", "sent", "under_way")
+    __slots__ = ("_asks", "_naming", "asked", "asking", "lost", "refusal", "request", "sent", "under_way")
 
     def __init__(self, request: Request, naming: Naming, asks: Callable[[], None] | None = None) -> None:
         self.request = request
@@ -58,6 +59,7 @@ class UpstreamCall:
         self.refusal: McpError | None = None
         self.under_way = False
         self.sent = False
+        self.lost = False
 
     async def ask(self, questions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Put questions of the upstream to the client, by key; so are its answers.
