@@ -19,6 +19,7 @@ from erlmcp.tap._daemon import Daemon
 from erlmcp.tap._logging import configure
 from erlmcp.tap._options import require_reactor
 from erlmcp.tap._retiring import Generation
+from erlmcp.tap._standing import heard
 from erlmcp.telemetry import snapshot
 from erlmcp.workers import Duties, Kit, Pulse, log_to_parent
 
@@ -66,6 +67,9 @@ class Serving:
 
     def start(self) -> Deferred[None]:
         """Listen and serve."""
+        return heard(self._parts.backends, self._reactor).addCallback(lambda _: self._begin())
+
+    def _begin(self) -> Deferred[None]:
         up: Deferred[None] = Deferred()
         self._daemon.up = lambda error: up.callback(None) if error is None else up.errback(error)
         self._daemon.privilegedStartService()
