@@ -250,7 +250,13 @@ class StatusTests(TestCase):
             "since": 0.0,
             "restarts": 2,
             "error": "x" * 200,
-            "detail": {},
+            "detail": {
+                "sessions": 2,
+                "waiting": 0,
+                "breaker": "open",
+                "addresses": ["one", "two"],
+                "more": {},
+            },
             "children": [],
         }
         root = {
@@ -261,14 +267,17 @@ class StatusTests(TestCase):
             "children": [part],
         }
         lines = as_text({"version": "1", "pid": 2, "unready": "draining", "tree": root}).splitlines()
-        self.assertEqual(lines[0], "erlmcp 1, pid 2: not ready: draining")
+        self.assertEqual(lines[0], "erlmcp 1, pid 2: not ready: draining; 0 in flight, 0 parked")
         self.assertEqual(
             lines[2].split(), ["erlmcp", "up", "1970-01-01", "00:00:00Z", "2", "it", "is", "tired"]
         )
         self.assertTrue(lines[3].startswith("  a "))
+        self.assertIn("sessions 2, breaker open, addresses one two", lines[3])
+        self.assertNotIn("waiting", lines[3])
         self.assertTrue(lines[3].endswith("x…"))
         self.assertEqual(
-            as_text({"version": "1", "pid": 2, "unready": None, "tree": None}), "erlmcp 1, pid 2: ready"
+            as_text({"version": "1", "pid": 2, "unready": None, "tree": None}),
+            "erlmcp 1, pid 2: ready; 0 in flight, 0 parked",
         )
 
     def test_not_ready(self) -> None:

@@ -19,6 +19,11 @@ ANSWER = {"action": "accept", "content": {"sure": True}}
 
 
 class PairTestCase(SynchronousTestCase):
+    """Two workers, each with a server for each scope; the tests are about those of one scope."""
+
+    scopes: tuple[str, ...] = ("",)
+    scope = ""
+
     def setUp(self) -> None:
         self.post = Post()
         keys = KeyRing([KeyRing.generate()])
@@ -27,18 +32,26 @@ class PairTestCase(SynchronousTestCase):
         self.houses: list[Harness] = []
         engine: EmbeddedEngine | None = None
         for relay in self.relays:
-            house = Harness(self.provider(), key_ring=keys, engine=engine, owner=relay.owner, ways=relay)
-            engine = engine or house.engine  # type: ignore[assignment]
-            relay.channels["test"] = house.channel
-            self.houses.append(house)
-        self.here, self.there = self.houses
+            for scope in self.scopes:
+                house = Harness(
+                    self.provider(kept=scope == self.scope),
+                    key_ring=keys,
+                    engine=engine,
+                    owner=relay.owner,
+                    ways=relay,
+                    scope=scope,
+                )
+                engine = engine or house.engine  # type: ignore[assignment]
+                relay.channels["test", scope] = house.channel
+                self.houses.append(house)
+        self.here, self.there = self.houses[self.scopes.index(self.scope) :: len(self.scopes)]
         self.lines = Line(), Line()
         self.relays[0].join("bb", self.lines[0])
         self.relays[1].join("aa", self.lines[1])
         self.post.join(*self.lines)
         self.turn()
 
-    def provider(self) -> Provider:
+    def provider(self, *, kept: bool) -> Provider:
         provider = Provider("p")
 
         @provider.tool
@@ -62,7 +75,8 @@ class PairTestCase(SynchronousTestCase):
         async def thing() -> str:
             return "thing"
 
-        self.provided = [*getattr(self, "provided", []), provider]
+        if kept:
+            self.provided = [*getattr(self, "provided", []), provider]
         return provider
 
     def turn(self) -> None:
@@ -241,20 +255,20 @@ class HandshakeTests(PairTestCase):
         listening = self.http(session)
         self.here.channel.opened(listening)
         coming = self.http(session, last_event_id=listening.primed[0][0])
-        self.relays[1].take_stream = lambda *_: Deferred.fromCoroutine(_lost())  # type: ignore[method-assign]
+        self.relays[1].within(self.scope).take_stream = lambda *_: Deferred.fromCoroutine(_lost())  # type: ignore[method-assign]
         self.there.channel.opened(coming)
         self.turn()
         self.assertEqual(coming.replies, [])
-        self.assertEqual(self.relays[0].streams("no", "such", 1), [])
+        self.assertEqual(self.relays[0].within(self.scope).streams("no", "such", 1), [])
 
     def test_what_is_stored_is_heard(self) -> None:
         session = self.session(self.here)
-        for house in self.houses:
+        for house in (self.here, self.there):
             said = house.legacy("tools/call", {"name": "say"}, exchange=self.http(session))
             self.assertEqual(said.notifications, [])
         self.here.legacy("logging/setLevel", {"level": "debug"}, exchange=self.http(session))
         self.turn()
-        for house in self.houses:
+        for house in (self.here, self.there):
             said = house.legacy("tools/call", {"name": "say"}, exchange=self.http(session))
             self.turn()
             self.assertEqual(said.notifications[0]["method"], "notifications/message")
@@ -284,6 +298,56 @@ class HandshakeTests(PairTestCase):
         late = self.http(session)
         self.here.channel.opened(late)
         self.assertEqual(late.left, 1)
+
+
+class ViewModernTests(ModernTests):
+    """Of the server of a view, with that of everything and of another beside it."""
+
+    scopes = ("", "team", "other?search")
+    scope = "team"
+
+
+class ViewHandshakeTests(HandshakeTests):
+    """Likewise."""
+
+    scopes = ViewModernTests.scopes
+    scope = "team"
+
+
+class EverythingBesideViewsModernTests(ModernTests):
+    """Of the server of everything, which was made first."""
+
+    scopes = ViewModernTests.scopes
+
+
+class EverythingBesideViewsHandshakeTests(HandshakeTests):
+    """Likewise."""
+
+    scopes = ViewModernTests.scopes
+
+
+class ForeignViewTests(PairTestCase):
+    """What one view gives a client is nothing to another in another worker."""
+
+    scopes = ("", "team")
+    scope = "team"
+
+    def test_a_retry_elsewhere(self) -> None:
+        state = self.here.call("confirm", capabilities=CAN).result["requestState"]
+        params = {"requestState": state, "inputResponses": {"sure": ANSWER}}
+        everything = self.houses[2]
+        exchange = everything.call("confirm", capabilities=CAN, params=params)
+        self.turn()
+        self.assertEqual(exchange.replies[0][1]["error"]["code"], -32602)
+        self.assertFalse(self.here.server.quiet, "the call is still parked")
+
+    def test_a_view_that_a_reload_has_taken_away(self) -> None:
+        state = self.here.call("confirm", capabilities=CAN).result["requestState"]
+        del self.relays[0].channels["test", "team"]
+        params = {"requestState": state, "inputResponses": {"sure": ANSWER}}
+        exchange = self.there.call("confirm", capabilities=CAN, params=params)
+        self.turn()
+        self.assertIn("outcome is unknown", exchange.replies[0][1]["error"]["message"])
 
 
 async def _lost() -> list[bytes]:

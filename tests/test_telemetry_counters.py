@@ -127,8 +127,9 @@ class ExpositionTests(SynchronousTestCase):
         counters.gauge("erlmcp_connections_active", ("a", "b"), lambda: 0)
         counters.gauge("erlmcp_connections_refused_total", ("a", "b"), lambda: 0)
         engine = ("engine_entries", "engine_bytes", "engine_write_failures_total")
-        for name in ("requests_in_flight", "reactor_lag_seconds", *engine):
+        for name in ("requests_in_flight", "requests_parked", "reactor_lag_seconds", *engine):
             counters.gauge(f"erlmcp_{name}", (), lambda: 0)
+        counters.gauge("erlmcp_workers", ("ready",), lambda: 0)
         for name in ("stale", "open", "sessions", "waiting", "followed"):
             counters.gauge(f"erlmcp_upstream_{name}", ("a",), lambda: 0)
         counters.gauge("erlmcp_upstream_calls_total", ("a", "lost"), lambda: 0)

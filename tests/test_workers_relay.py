@@ -53,7 +53,7 @@ class RelayTests(SynchronousTestCase):
         self.post = Post()
         self.here, self.there = Relay("aa"), Relay("bb")
         self.channel = Channel()
-        self.there.channels["mcp"] = self.channel  # type: ignore[assignment]
+        self.there.channels["mcp", ""] = self.channel  # type: ignore[assignment]
         one, self.line = Line(), Line()
         self.here.join("bb", one)
         self.there.join("aa", self.line)
@@ -166,18 +166,21 @@ class RelayTests(SynchronousTestCase):
         other = Exchange()
         self.forward(other)
         self.post.pump()
-        self.assertEqual(other.done, [("abandon",)])
+        self.assertEqual((other.done, self.lost), ([], ["lost"]))
+        self.assertEqual((self.here.under_way, self.there.under_way), (0, 0))
         del guest
         self.forward(Exchange())
         self.here.part()
         self.post.pump()
 
     def test_a_stream_that_moves(self) -> None:
-        self.there.streams = lambda session, stream, after: [f"{session} {stream} {after}".encode()]
+        self.there.within("").streams = lambda session, stream, after: [
+            f"{session} {stream} {after}".encode()
+        ]
         taking = self.here.take_stream("bb", "s", "bb-get1", 7)
         self.post.pump()
         self.assertEqual(self.successResultOf(taking), [b"s bb-get1 7"])
-        self.assertEqual(Relay("cc").streams("s", "x", 1), [])
+        self.assertEqual(Relay("cc").within("").streams("s", "x", 1), [])
 
     def test_what_nobody_knows(self) -> None:
         asked = self.line.ask("what")

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-_HEAD = ("NAME", "STATE", "SINCE", "RESTARTS", "LAST ERROR")
-_ERROR = 100
+_HEAD = ("NAME", "STATE", "SINCE", "RESTARTS", "DETAIL", "LAST ERROR")
+_CELL = 100
 
 
 def as_text(report: Mapping[str, Any]) -> str:
@@ -20,14 +20,30 @@ def as_text(report: Mapping[str, Any]) -> str:
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    return "\n".join([f"erlmcp {report['version']}, pid {report['pid']}: {ready}", *lines])
+    busy = f"{report.get('in_flight', 0)} in flight, {report.get('parked', 0)} parked"
+    return "\n".join([f"erlmcp {report['version']}, pid {report['pid']}: {ready}; {busy}", *lines])
 
 
 def _rows(status: Mapping[str, Any], depth: int) -> Iterator[tuple[str, ...]]:
     since = datetime.fromtimestamp(status["since"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    error = " ".join(str(status["error"] or status["detail"].get("refusing") or "").split())
-    if len(error) > _ERROR:
-        error = f"{error[: _ERROR - 1]}…"
-    yield ("  " * depth + status["name"], status["state"], since, str(status["restarts"]), error)
+    error = _cell(str(status["error"] or status["detail"].get("refusing") or ""))
+    said = _cell(", ".join(_words(status["detail"])))
+    yield ("  " * depth + status["name"], status["state"], since, str(status["restarts"]), said, error)
     for child in status["children"]:
         yield from _rows(child, depth + 1)
+
+
+def _words(detail: Mapping[str, Any]) -> Iterator[str]:
+    """What a part says of itself, such as an upstream's sessions; what is zero or empty goes without saying."""
+    for name, value in detail.items():
+        if name == "refusing" or not value:
+            continue
+        if isinstance(value, str | int | float):
+            yield f"{name} {value}"
+        elif isinstance(value, list | tuple):
+            yield f"{name} {' '.join(map(str, value))}"
+
+
+def _cell(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _CELL else f"{line[: _CELL - 1]}…"

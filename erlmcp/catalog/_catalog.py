@@ -1,10 +1,11 @@
 """All backends as one: who answers a name, lists in pages, what the server can do, and word of changes."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from erlmcp.catalog._errors import NameCollision
@@ -116,6 +117,13 @@ class Catalog:
             if definition is not None:
                 return backend, definition
         return None
+
+    def coming(self, method: str, name: str) -> Sequence[Deferred[None]]:
+        """What to wait for before it is said that nobody answers a name; see `IHeardLater`."""
+        if self._chosen is not None and not self._chosen(name):
+            return ()
+        asked = [backend.may_have(method, name) for backend in self._backends if hasattr(backend, "may_have")]
+        return [waiting for waiting in asked if waiting is not None]
 
     def find_reference(self, kind: str, name: str) -> Found | None:
         """Who completes arguments of a prompt (``ref/prompt``), or of a template or resource (``ref/resource``)."""

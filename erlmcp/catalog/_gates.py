@@ -1,9 +1,10 @@
 """Gate 5, which finds the target and validates what it is called with, and gate 9, which checks the answer."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -11,12 +12,17 @@ from erlmcp.catalog._catalog import Catalog
 from erlmcp.catalog._errors import InvalidArguments
 from erlmcp.interfaces import Complete, IGate, Outcome, Request, ToolDefinition
 from erlmcp.jsonrpc import MalformedMessage, decode_payload
-from erlmcp.protocol import check_parameter_headers, errors
+from erlmcp.protocol import McpError, check_parameter_headers, errors
 from erlmcp.telemetry import about
 
 _log = Logger(namespace="erlmcp.catalog")
 _decode = msgspec.json.Decoder().decode
 _UNSET = msgspec.UNSET
+_UNKNOWN: dict[str, Callable[[str], McpError]] = {
+    "tools/call": errors.unknown_tool,
+    "prompts/get": errors.unknown_prompt,
+    "resources/read": errors.resource_not_found,
+}
 #: the most that a result may weigh: characters of texts and data, and bytes of what an upstream encoded
 RESULT_SIZE = 16 * 1024 * 1024
 
@@ -29,14 +35,15 @@ class ValidateGate:
         catalog: where to look.
     """
 
-    __slots__ = ("_find", "_find_reference")
+    __slots__ = ("_coming", "_find", "_find_reference")
 
     def __init__(self, catalog: Catalog) -> None:
         self._find = catalog.find
+        self._coming = catalog.coming
         self._find_reference = catalog.find_reference
 
-    def check(self, request: Request) -> None:
-        """Pass, or refuse.
+    def check(self, request: Request) -> Awaitable[None] | None:
+        """Pass, or refuse. A name that nobody answers is waited for where a backend has not said yet what it offers.
 
         Raises:
             erlmcp.protocol.McpError: no such target, arguments that are no object, headers that do not mirror them, or
@@ -44,22 +51,43 @@ class ValidateGate:
             InvalidArguments: a tool's arguments break its schema.
         """
         method = request.method
-        if method == "tools/call":
-            self._check_tool(request)
-        elif method == "resources/read":
-            found = self._find(method, request.name)
-            if found is None:
-                raise errors.resource_not_found(request.name)
-            request.backend, request.target = found
-        elif method == "prompts/get":
-            self._check_prompt(request)
-        elif method == "completion/complete":
+        if method == "completion/complete":
             self._check_completion(request)
+        elif method in _UNKNOWN:
+            found = self._find(method, request.name)
+            if found is not None:
+                self._take(request, found)
+            else:
+                coming = self._coming(method, request.name)
+                if coming:
+                    return self._wait(request, coming)
+                raise _UNKNOWN[method](request.name)
+        return None
 
-    def _check_tool(self, request: Request) -> None:
-        found = self._find("tools/call", request.name)
-        if found is None:
-            raise errors.unknown_tool(request.name)
+    async def _wait(self, request: Request, coming: Sequence[Deferred[None]]) -> None:
+        method, name = request.method, request.name
+        left = list(coming)
+        while left:
+            # Whoever speaks first may be the one; who says nothing delays nobody else.
+            first: int
+            _, first = await DeferredList(left, fireOnOneCallback=True)
+            del left[first]
+            found = self._find(method, name)
+            if found is not None:
+                self._take(request, found)
+                return
+        raise _UNKNOWN[method](name)
+
+    def _take(self, request: Request, found: tuple[Any, Any]) -> None:
+        if request.method == "tools/call":
+            self._check_tool(request, found)
+        elif request.method == "prompts/get":
+            self._check_prompt(request, found)
+        else:
+            request.backend, request.target = found
+
+    @staticmethod
+    def _check_tool(request: Request, found: tuple[Any, Any]) -> None:
         request.backend, target = found
         request.target = target
         arguments = _arguments(request)
@@ -73,10 +101,8 @@ class ValidateGate:
                 raise InvalidArguments(f"Invalid arguments for tool {request.name}: {wrong}")
         request.arguments = arguments
 
-    def _check_prompt(self, request: Request) -> None:
-        found = self._find("prompts/get", request.name)
-        if found is None:
-            raise errors.unknown_prompt(request.name)
+    @staticmethod
+    def _check_prompt(request: Request, found: tuple[Any, Any]) -> None:
         request.backend, request.target = found
         arguments = _arguments(request)
         known: Mapping[str, bool] = request.target.arguments

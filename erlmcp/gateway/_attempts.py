@@ -13,7 +13,15 @@ from msgspec import UNSET, Raw
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from erlmcp.client import Disconnected, Edge, Identity, ServerError, mirrored_headers, needs_input
+from erlmcp.client import (
+    ClientError,
+    Disconnected,
+    Edge,
+    Identity,
+    ServerError,
+    mirrored_headers,
+    needs_input,
+)
 from erlmcp.gateway._errors import gone, is_authorization
 from erlmcp.gateway._leases import Gone, Leases, Seat, Whose
 from erlmcp.gateway._metrics import Tally
@@ -30,6 +38,7 @@ CALMING: Final = 1.0
 """Seconds in which a process of ours that was told to give a call up has to answer anything at all."""
 _HARMLESS: Final = frozenset({"resources/read", "prompts/get", "completion/complete"})
 _NO_CAPABILITIES: Final = b"{}"
+_EVERYBODY: Final = Whose()
 _MOST_IDENTITIES: Final = 256
 _NO_PLACE: Final = frozenset({400, 404, 405})
 """HTTP statuses by which a server says that it does not take what this era sends."""
@@ -90,7 +99,7 @@ class Carrier(Protocol):
     def may_be_another(self) -> None:
         """What was found out about its era may not be true any more: find it out anew."""
 
-    def ended(self, why: str) -> None:
+    def has_ended(self, why: str) -> None:
         """A process of its was ended for what it did, or did not do."""
 
 
@@ -134,42 +143,40 @@ class Attempts:
             McpError: the process that it has to go on in has gone.
         """
         tried: set[str] = set()
+        doubt: _Doubt | None = None
         while True:
-            why = await self._once(call, method, params, tried)
+            why = await self._once(call, method, params, tried, doubt)
             if isinstance(why, Made):
                 return why
+            doubt = None
+            if isinstance(why, _Doubt):
+                doubt = why
+                tried.add("era")
+                continue
             tried.add(why)
             if why == "headers":
                 await self._upstream.relist("tools")
-            elif why == "era":
-                self._upstream.may_be_another()
 
     async def _once(
-        self, call: UpstreamCall, method: str, params: dict[str, Any], tried: set[str]
-    ) -> Made | str:
+        self,
+        call: UpstreamCall,
+        method: str,
+        params: dict[str, Any],
+        tried: set[str],
+        doubt: "_Doubt | None",
+    ) -> "Made | str | _Doubt":
         """What came of it, or why it is made again."""
         request = call.request
         upstream = self._upstream
         capabilities = _capabilities(request)
         wanted, params = self._place(params)
+        call.under_way = False
         seat = await self._taken(request, capabilities, wanted)
         session: UpstreamSession = seat.member
         call.under_way = True
         broken = kept = False
         try:
-            if wanted is not None and not wanted.stands(session):
-                raise gone(upstream.name)
-            raw, edge = await session.perform(
-                call,
-                method,
-                params,
-                identity=self._identity(capabilities),
-                headers=self._mirrored(request),
-                meta=foreign_meta(request),
-            )
-            if wanted is not None:
-                upstream.leases.unpark(seat)
-            return self._made(raw, edge, seat, request)
+            return await self._performed(call, method, params, seat, capabilities, wanted, doubt)
         except Disconnected as error:
             # One that could not be connected is as good as before: it knows when to try again.
             broken = error.session_lost or (
@@ -180,22 +187,56 @@ class Attempts:
                 raise (gone(upstream.name) if error.unsent else error) from error
             if why is None:
                 raise
+            if why == "era":
+                broken = True
+                return self._doubt(error, session)
             return why
         except ServerError as error:
             mistake = self._mistake(error, request, session)
             if mistake is None or mistake in tried or not upstream.budget.spend(self._seconds()):
                 raise
-            broken = mistake == "era"
-            return mistake
+            broken = mistake != "headers"
+            return self._doubt(error, session) if mistake == "era" else mistake
         except CancelledError:
             if upstream.own and call.sent:
                 kept = True
                 self._calm(seat, session, request)
             raise
         finally:
-            call.under_way = False
             if not kept:
                 upstream.leases.give_back(seat, broken=broken)
+
+    async def _performed(
+        self,
+        call: UpstreamCall,
+        method: str,
+        params: dict[str, Any],
+        seat: Seat,
+        capabilities: bytes,
+        wanted: "_Place | None",
+        doubt: "_Doubt | None",
+    ) -> Made:
+        request = call.request
+        upstream = self._upstream
+        session: UpstreamSession = seat.member
+        if wanted is not None and not wanted.stands(session):
+            raise gone(upstream.name)
+        if doubt is not None:
+            edge = session.connection.edge or await session.connection.connected()
+            if edge.asks_again == doubt.modern:
+                # It is what it was: that was its answer, and it may have acted before it gave it.
+                raise doubt.error
+        raw, edge = await session.perform(
+            call,
+            method,
+            params,
+            identity=self._identity(capabilities),
+            headers=self._mirrored(request),
+            meta=foreign_meta(request),
+        )
+        if wanted is not None:
+            upstream.leases.unpark(seat)
+        return self._made(raw, edge, seat, request)
 
     async def _taken(self, request: Request, capabilities: bytes, wanted: "_Place | None") -> Seat:
         upstream = self._upstream
@@ -242,7 +283,7 @@ class Attempts:
             upstream.leases.give_back(seat)
 
         def end(why: str) -> None:
-            upstream.ended(f"{request.method} {request.name}: {why}")
+            upstream.has_ended(f"{request.method} {request.name}: {why}")
             upstream.leases.give_back(seat, broken=True)
 
         if request.deadline and self._seconds() >= request.deadline:
@@ -254,6 +295,11 @@ class Attempts:
             end("lost")
         else:
             session.ping(CALMING).addCallbacks(calm, lambda _: end("does not react"))
+
+    def _doubt(self, error: ClientError, session: UpstreamSession) -> "_Doubt":
+        """The upstream may be of the other era now: find that out before it is asked again."""
+        self._upstream.may_be_another()
+        return _Doubt(error, modern=session.edge is not None and session.edge.asks_again)
 
     def _why_again(
         self, error: Disconnected, call: UpstreamCall, session: UpstreamSession, tried: set[str]
@@ -289,11 +335,11 @@ class Attempts:
             return "era"
         if error.answered_with not in _NO_PLACE:
             return None
-        edge = session.edge
-        if edge is None or not edge.asks_again:
-            # Within a session, errors of calls travel with 200: it is the session that it does not take.
-            return "era"
-        return "era" if error.code in _MISUNDERSTOOD else None
+        # Within a session, errors of calls travel with 200; it may be the session that it does not take any more.
+        within = session.edge is None or not session.edge.asks_again
+        if error.code in _MISUNDERSTOOD:
+            return "session" if within else "era"
+        return "era" if within else None
 
     # whose it is
 
@@ -312,7 +358,7 @@ class Attempts:
         principal = request.principal
         context = self._context(principal)
         if self._upstream.era == "modern":
-            return Whose(context, who=principal)
+            return Whose(context, who=principal) if context else _EVERYBODY
         person = context or ("" if principal.kind == "anonymous" else f"{principal.kind}:{principal.id}")
         return Whose(person, capabilities, request.session, principal)
 
@@ -332,6 +378,18 @@ class Attempts:
         if not tool.header_parameters or request.arguments is None:
             return ()
         return mirrored_headers(tool.header_parameters, request.arguments)
+
+
+class _Doubt(NamedTuple):
+    """Why the upstream may be of another era than before: an error that servers of the other one give.
+
+    Attributes:
+        error: what it answered.
+        modern: which era it was thought to be of.
+    """
+
+    error: ClientError
+    modern: bool
 
 
 class _Place(NamedTuple):
@@ -371,7 +429,7 @@ def foreign_meta(request: Request) -> dict[str, Any] | None:
     meta = request.params.meta
     found: dict[str, Any] = {}
     if meta is not UNSET and len(meta) > 2:
-        found = _others(bytes(meta))
+        found = foreign_keys(meta)
     if request.trace:
         found = {**found, **request.trace}
     return found or None
@@ -380,13 +438,17 @@ def foreign_meta(request: Request) -> dict[str, Any] | None:
 _remembered: Final[OrderedDict[bytes, dict[str, Any]]] = OrderedDict()
 
 
-def _others(meta: bytes) -> dict[str, Any]:
-    """The keys of an envelope that are not its own; the last few hundred envelopes are remembered."""
-    found = _remembered.get(meta)
+def foreign_keys(meta: Raw) -> dict[str, Any]:
+    """The keys of a `_meta` that are not the protocol's own; not to be changed.
+
+    Clients and upstreams say the same with each message, so the last few hundred are remembered.
+    """
+    text = bytes(meta)
+    found = _remembered.get(text)
     if found is None:
-        found = {name: Raw(bytes(value)) for name, value in carried_meta(Raw(meta)).items()}
-        if len(meta) <= 1024:
-            _remembered[meta] = found
+        found = {name: Raw(bytes(value)) for name, value in carried_meta(Raw(text)).items()}
+        if len(text) <= 1024:
+            _remembered[text] = found
             if len(_remembered) > 512:
                 _remembered.popitem(last=False)
     return found

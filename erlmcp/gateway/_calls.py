@@ -12,11 +12,10 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from erlmcp.client import BadAnswer, ClientError, ServerError, needs_input
-from erlmcp.gateway._attempts import Attempts, Carrier, repeatable
+from erlmcp.gateway._attempts import Attempts, Carrier, foreign_keys, repeatable
 from erlmcp.gateway._errors import URL_NEEDED, is_authorization, translate, unavailable, url_questions
 from erlmcp.gateway._leases import Exhausted
 from erlmcp.gateway._rewriting import (
-    carried_meta,
     own_params,
     rewrite_error_data,
     rewrite_fields,
@@ -167,8 +166,10 @@ class Calls:
             fields: dict[str, Any] = rewrite_fields(request.method, _members(raw), upstream.naming)
             meta = fields.get("_meta")
             if meta is not None:
-                fields["_meta"] = carried_meta(meta)
-                if not fields["_meta"]:
+                foreign = foreign_keys(meta)
+                if foreign:
+                    fields["_meta"] = dict(foreign)
+                else:
                     del fields["_meta"]
             for name in _HOP:
                 fields.pop(name, None)

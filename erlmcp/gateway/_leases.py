@@ -118,6 +118,11 @@ class Leases:
         if self._closed:
             raise Exhausted("its sessions have been ended")
         whose = self._plain(whose)
+        if not self._waiting and wanted is None and not alone:
+            # The usual call, of one that shares: it costs no list and one look.
+            seats = self._seats.get(whose)
+            if seats is not None and len(seats) == 1 and seats[0].shareable and not self._stateless:
+                return self._lend(seats[0], alone=False)
         key = (whose, 0 if wanted is None else wanted.number)
         # What there is room for, nobody waits for: who waits is looked at whenever there is more.
         seat = None if key in self._queues else self._find(whose, alone=alone, wanted=wanted)
@@ -154,8 +159,10 @@ class Leases:
             self._retire(seat)
         elif seat.retiring and seat.idle:
             self._end(seat)
-        self._serve()
-        self._watch()
+        if self._waiting:
+            self._serve()
+        if self._timer is None:
+            self._watch()
 
     def pin(self, whose: Whose) -> Seat:
         """Keep a session, made if it must be, until `unpin`: for what lasts, such as the list of tools.

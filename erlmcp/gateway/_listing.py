@@ -21,6 +21,7 @@ log = Logger(namespace="erlmcp.gateway")
 _PAUSE: Final = 0.5
 """Seconds from the end of one fetch of a list to the next: an upstream may say all the time that it has changed."""
 _LEAST_REFRESH: Final = 10.0
+_MOST_WAITING: Final = 1000
 _UNHEARD: Final = "it has not been heard yet"
 _FOREIGN_CODES: Final = frozenset({errors.INVALID_REQUEST, errors.UNSUPPORTED_VERSION})
 _FOREIGN_STATUSES: Final = frozenset({400, 404, 405})
@@ -108,6 +109,11 @@ class Listing:
         """Whether all of them have been heard."""
         return all(one.known for one in self._all.values())
 
+    @property
+    def unheard(self) -> frozenset[str]:
+        """Those that have not been heard yet."""
+        return frozenset(one.kind for one in self._all.values() if not one.known)
+
     def start(self) -> None:
         """Fetch everything, and keep it fresh."""
         if self._stopped:
@@ -167,6 +173,15 @@ class Listing:
                 one.again = True
             else:
                 self._begin(one)
+        return waiter
+
+    def tried(self) -> Deferred[None] | None:
+        """Fires once what is fetched for the first time has come, or has failed; None if nothing is, or many wait."""
+        first = {one.kind for one in self._all.values() if not one.known and one.task is not None}
+        if not first or len(self._waiters) >= _MOST_WAITING:
+            return None
+        waiter: Deferred[None] = Deferred(self._gave_up)
+        self._waiters[waiter] = first
         return waiter
 
     # one list

@@ -126,6 +126,11 @@ class Seat:
         self.parked: list[float] = []
 
     @property
+    def shareable(self) -> bool:
+        """Whether any call of whose it is may use it, too."""
+        return not (self.alone or self.retiring or self.parked)
+
+    @property
     def idle(self) -> bool:
         """Whether nobody needs it."""
         return not self.calls and not self.pins and not self.parked

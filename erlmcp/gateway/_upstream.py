@@ -42,6 +42,7 @@ from erlmcp.interfaces import (
     IBackend,
     IClaims,
     IFollows,
+    IHeardLater,
     Outcome,
     Request,
     ResourceDefinition,
@@ -54,6 +55,8 @@ from erlmcp.timing import Wheel
 log = Logger(namespace="erlmcp.gateway")
 
 Watcher = Callable[[Change], None]
+_FIRST_WORD = 5.0
+"""Seconds that a request waits for an upstream that it may be for and that has not been heard yet."""
 _CHANGED = {"tools": "tools", "prompts": "prompts", "resources": "resources", "templates": "resources"}
 
 
@@ -95,7 +98,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     backoff: Backoff = Backoff()
 
 
-@implementer(IBackend, IClaims, IFollows)
+@implementer(IBackend, IClaims, IFollows, IHeardLater)
 class Upstream:
     """An MCP server elsewhere, or in a child process, as a backend.
 
@@ -107,6 +110,7 @@ class Upstream:
 
     Attributes:
         name: the upstream's.
+        kind: ``provider`` for one of ours, else ``upstream``.
         stale: why its lists may not be true any more; None if they are fresh.
         problems: what is wrong with its definitions: a sentence for each tool left out.
         breaker: whether it is asked at all.
@@ -130,6 +134,7 @@ class Upstream:
         cache: Cache | None = None,
     ) -> None:
         self.name = plan.name
+        self.kind = "provider" if plan.own else "upstream"
         self.plan = plan
         self.stale: str | None = None
         self.problems: list[str] = []
@@ -228,9 +233,29 @@ class Upstream:
             self.bind(self._reactor)
         self.listing.start()
         if self.plan.eager:
-            for _ in range(self.plan.pool.size):
+            for _ in range(self.plan.pool.size - self.leases.count):
                 self.leases.warm(Whose())
         return self.listing.fresh() if self.plan.own and not self.listing.known else None
+
+    def first_word(self, seconds: float) -> Deferred[None] | None:
+        """Wait until it has said what it offers, or cannot; None if it has, or has failed to before.
+
+        Args:
+            seconds: how long at most.
+        """
+        tried = self.listing.tried()
+        if tried is None:
+            return None
+        # Whichever way it goes, nobody needs to know here.
+        return tried.addTimeout(seconds, self._reactor).addErrback(lambda _: None)
+
+    def may_have(self, method: str, name: str) -> Deferred[None] | None:
+        """See `IHeardLater`."""
+        if self._stopped:
+            return None
+        naming = self.plan.naming
+        own = {"tools/call": naming.own_tool, "prompts/get": naming.own_prompt}.get(method, naming.own_uri)
+        return None if own(name) is None else self.first_word(_FIRST_WORD)
 
     def stop(self) -> Deferred[None]:
         """End its sessions; fires when they have ended. It may be started again."""
@@ -283,7 +308,7 @@ class Upstream:
         """Find out its era anew when it is next connected: what it answers does not fit what is known of it."""
         self._memory.clear()
 
-    def ended(self, why: str) -> None:
+    def has_ended(self, why: str) -> None:
         """A process of its had to be ended."""
         log.warn("{name}: a process of its is ended: {why}", name=self.name, why=why)  # noqa: G010 - Twisted's name
         self._note_loss(f"ended: {why}")
@@ -401,8 +426,8 @@ class Upstream:
             found = heard(found)
         if self.plan.timeout is not None:
             found = within(found, self.plan.timeout)
-        self._definitions = found
-        self._definitions = structs.replace(self._definitions, stale=self.stale or "")
+        expected = frozenset(_CHANGED[one] for one in self.listing.unheard)
+        self._definitions = structs.replace(found, stale=self.stale or "", expected=expected)
         for problem in self.problems:
             log.warn("{name}: {problem}", name=self.name, problem=problem)  # noqa: G010 - Twisted's name
         # Of the rest, such as whether there are completions, the catalog hears, and no client.

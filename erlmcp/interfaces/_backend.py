@@ -116,6 +116,21 @@ class IClaims(Interface):
         """
 
 
+class IHeardLater(Interface):
+    """What a backend has beside `IBackend` if it is served before it is known what it offers."""
+
+    def may_have(method: str, name: str) -> Deferred[None] | None:
+        """Wait until it is known whether it offers this, for a few seconds at most.
+
+        Args:
+            method: ``tools/call``, ``prompts/get`` or ``resources/read``.
+            name: what nobody offers so far.
+
+        Returns:
+            None where it is known already, or nothing of the backend could be called so. It never fails.
+        """
+
+
 class IProvider(IPlugin):
     """A plugin that offers tools, resources and prompts."""
 

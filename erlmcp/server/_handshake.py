@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -428,6 +428,10 @@ class HandshakeEdge:
             if call.rounds > MOST_ROUNDS:
                 raise errors.internal(f"the backend has asked for input {MOST_ROUNDS} times and is not done")
             call.request.params.request_state = UNSET if outcome.state is None else outcome.state
+            call.request.params.input_responses = UNSET
+            if not outcome.questions:
+                # A state alone: the backend wants to be asked again, and its client has nothing to say.
+                return succeed(None)
         if call.on_http and call.session is not None:
             self._keep(call.session)
         return self._questions.ask(call, outcome.questions)

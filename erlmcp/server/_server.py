@@ -24,7 +24,7 @@ from erlmcp.server._parking import Parking
 from erlmcp.server._pipeline import Gates, Pipeline
 from erlmcp.server._sessions import Sessions
 from erlmcp.server._subscriptions import Subscriptions
-from erlmcp.server._ways import Ways
+from erlmcp.server._ways import Roads
 from erlmcp.timing import Wheel
 
 _CHANGES = "changes"
@@ -73,7 +73,7 @@ class Server:
         engine: IEngine,
         clock: IReactorTime,
         owner: str = "",
-        ways: Ways | None = None,
+        ways: Roads | None = None,
         scope: str = "",
         title: str | None = None,
         instructions: str = "",
@@ -102,7 +102,7 @@ class Server:
         self._seconds = seconds
         self._topic = f"{_CHANGES}/{scope}" if scope else _CHANGES
         self._in_flight = InFlight()
-        self._ways = ways
+        self._ways = own_ways = None if ways is None else ways.within(scope)
         self._engine = engine
         self._owner = owner = owner or token_hex(4)
         self._wheel = Wheel(clock)
@@ -153,7 +153,7 @@ class Server:
             self.sessions,
             self.questions,
             self.subscriptions,
-            ways,
+            own_ways,
         )
         dispatch = Dispatch(
             directory, self.subscriptions, self._handshake.own, middleware, self._wheel, clock
@@ -185,6 +185,11 @@ class Server:
             self._in_flight,
             self._ways,
         )
+
+    @property
+    def parked(self) -> int:
+        """How many calls wait for their client's answer, in a retry or live."""
+        return len(self.parking) + len(self.questions)
 
     @property
     def quiet(self) -> bool:

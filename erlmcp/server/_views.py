@@ -48,6 +48,11 @@ class Views:
         return sum(one.in_flight for one in self._all)
 
     @property
+    def parked(self) -> int:
+        """How many calls wait for their client's answer."""
+        return sum(one.parked for one in self._all)
+
+    @property
     def quiet(self) -> bool:
         """Whether nothing is under way or parked, and no client is to come back for an answer."""
         return all(one.quiet for one in self._all)

@@ -9,7 +9,7 @@ from erlmcp.interfaces import IExchange
 
 
 class Ways(Protocol):
-    """The way to the other workers; `erlmcp.workers.Relay` is one.
+    """One server's way to its like in the other workers: those of the same scope.
 
     Attributes:
         streams: what the others ask for a stream that belongs to no call and that is theirs from now on: (session,
@@ -37,3 +37,10 @@ class Ways(Protocol):
 
     def take_stream(self, owner: str, session: str, stream: str, after: int) -> Deferred[list[bytes]]:
         """Take a stream over: the messages after an event."""
+
+
+class Roads(Protocol):
+    """The ways of all servers of one worker; `erlmcp.workers.Relay` is one."""
+
+    def within(self, scope: str) -> Ways:
+        """That of the server of one scope; its own, as no two servers have one scope."""

@@ -52,8 +52,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         keys: where the sealing keys are from.
         engine: what is shared, not started yet; None for none.
         tracing: a service that makes spans between its start, which is after the fork, and its stop; None for none.
-        channels: those of the listeners, by their names.
-        limits: who may connect, likewise.
+        limits: who may connect, by the listener's name.
     """
 
     server: Views
@@ -64,7 +63,6 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     keys: str
     engine: Any = None
     tracing: Any = None
-    channels: Mapping[str, Any] = {}
     limits: Mapping[str, ConnectionLimits] = {}
 
 
@@ -238,7 +236,6 @@ def assemble(
         keys=origin,
         engine=engine,
         tracing=tracing,
-        channels=maker.channels,
         limits=maker.limits,
     )
 

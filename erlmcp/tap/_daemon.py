@@ -117,6 +117,7 @@ class Daemon(MultiService):
             "pid": os.getpid(),
             "unready": self.unready,
             "in_flight": self.parts.server.in_flight,
+            "parked": self.parts.server.parked,
             "tree": self.status(),
         }
 

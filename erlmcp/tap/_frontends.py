@@ -55,7 +55,7 @@ class FrontendMaker:
         reactors: where listeners come with their sockets, the reactor of each by its name.
 
     Attributes:
-        channels: those of the listeners that were made, by their names.
+        channels: those of the listeners that were made, by the listener's name and the scope of what it shows.
         limits: who may connect, likewise.
         problems: what was wrong with those that could not be made.
     """
@@ -67,7 +67,7 @@ class FrontendMaker:
         counters: Counters,
         reactors: Mapping[str, Any] | None = None,
     ) -> None:
-        self.channels: dict[str, Any] = {}
+        self.channels: dict[tuple[str, str], Any] = {}
         self.limits: dict[str, ConnectionLimits] = {}
         self.problems: list[Problem] = []
         self._reactors = reactors
@@ -89,16 +89,19 @@ class FrontendMaker:
         )
         bounds = message_limits(one.limits)
         reactors = self._reactors
+        scope = scope_of(self._settings, one)
+        views = {name: server.channel(bounds, name) for name in views_by_path(one).values()}
         context = ListenContext(
             name=one.name,
             reactor=self._reactor if reactors is None else reactors[one.name],
-            channel=server.channel(bounds, scope_of(self._settings, one)),
+            channel=server.channel(bounds, scope),
             limits=limits,
             endpoint=one.endpoint if reactors is None else reactors[one.name].describe(one.endpoint),
-            views={name: server.channel(bounds, name) for name in views_by_path(one).values()},
+            views=views,
         )
         self.limits[one.name] = limits
-        self.channels[one.name] = context.channel
+        self.channels |= {(one.name, name): channel for name, channel in views.items()}
+        self.channels[one.name, scope] = context.channel
         make = partial(transport.listener, context, one.options)
         try:
             listener = make()

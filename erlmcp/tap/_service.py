@@ -15,6 +15,7 @@ from erlmcp.tap._assembly import Share, assemble
 from erlmcp.tap._daemon import Answers, Daemon
 from erlmcp.tap._exit import StartFailed, on_terminal
 from erlmcp.tap._in_place import InPlaceChange
+from erlmcp.tap._lasting import set_apart
 from erlmcp.tap._logging import configure
 from erlmcp.tap._options import Options
 from erlmcp.tap._parent import Household, own_keys
@@ -31,7 +32,9 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     configure(options.settings.telemetry)
-    return make_daemon(options.settings, options.backends, reactor, load=options.load)
+    daemon = make_daemon(options.settings, options.backends, reactor, load=options.load)
+    daemon.up = lambda error: set_apart() if error is None else None
+    return daemon
 
 
 def make_daemon(

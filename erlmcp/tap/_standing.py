@@ -86,6 +86,7 @@ class Standing:
 
     Attributes:
         name: the backend's.
+        kind: ``provider``, or ``upstream``: what it is called in the tree.
         crashed: called when the backend should be replaced, with the reason; None while nobody cares.
         refusing: why its requests are refused; None if they are not.
         dispatch: as `IBackend` has it; the backend's own wherever that answers for its failures itself.
@@ -95,6 +96,7 @@ class Standing:
         self, backend: Any, rebuild: Callable[[], Any] | None = None, *, started: bool = False
     ) -> None:
         self.name: str = getattr(backend, "name", "")
+        self.kind: str = getattr(backend, "kind", "provider")
         self.crashed: Callable[[Exception], None] | None = None
         self.refusing: str | None = None
         self.dispatch: Callable[[Request], Outcome | Awaitable[Outcome]]
@@ -136,6 +138,11 @@ class Standing:
         """What answers a URI that is in no list; None if the backend of now does not."""
         claim: Callable[[str], ResourceDefinition | None] | None = getattr(self._backend, "claim", None)
         return None if claim is None else claim(uri)
+
+    def may_have(self, method: str, name: str) -> Deferred[None] | None:
+        """What to wait for before it is said that the backend of now does not offer this."""
+        may: Callable[[str, str], Deferred[None] | None] | None = getattr(self._backend, "may_have", None)
+        return None if may is None else may(method, name)
 
     def start(self) -> Deferred[None] | None:
         """Start the backend of now, if it has to be; be told of its end, if it tells.

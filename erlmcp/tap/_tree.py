@@ -105,7 +105,7 @@ def backend_spec(backend: Any, reactor: Any, name: str = "") -> ChildSpec:
         first[0] = False
         return made
 
-    return ChildSpec(f"provider:{standing.name or name}", service)
+    return ChildSpec(f"{standing.kind}:{standing.name or name}", service)
 
 
 def listen_spec(

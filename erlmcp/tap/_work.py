@@ -16,6 +16,7 @@ from erlmcp import config
 from erlmcp.config import SealingKeys
 from erlmcp.tap._assembly import Share, assemble, backends_for
 from erlmcp.tap._daemon import Daemon
+from erlmcp.tap._lasting import set_apart
 from erlmcp.tap._logging import configure
 from erlmcp.tap._options import require_reactor
 from erlmcp.tap._retiring import Generation
@@ -71,7 +72,15 @@ class Serving:
 
     def _begin(self) -> Deferred[None]:
         up: Deferred[None] = Deferred()
-        self._daemon.up = lambda error: up.callback(None) if error is None else up.errback(error)
+
+        def told(error: BaseException | None) -> None:
+            if error is None:
+                set_apart()
+                up.callback(None)
+            else:
+                up.errback(error)
+
+        self._daemon.up = told
         self._daemon.privilegedStartService()
         self._daemon.startService()
         return up
@@ -92,7 +101,8 @@ class Serving:
     def pulse(self) -> Pulse:
         """How it fares."""
         active = self._parts.counters.gauges.get("erlmcp_connections_active", {})
-        return Pulse(int(sum(read() for read in active.values())), self._parts.server.in_flight)
+        server = self._parts.server
+        return Pulse(int(sum(read() for read in active.values())), server.in_flight, server.parked)
 
     def counters(self) -> bytes:
         """What it has counted."""

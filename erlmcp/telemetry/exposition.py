@@ -17,6 +17,7 @@ _GAUGES = {
     "erlmcp_engine_entries": ("Entries in the engine.", ()),
     "erlmcp_reactor_lag_seconds": ("How late the reactor's last timer was, measured each second.", ()),
     "erlmcp_workers": ("Worker processes, by where they stand.", ("state",)),
+    "erlmcp_requests_parked": ("Requests that wait for their client's answer.", ()),
     "erlmcp_requests_in_flight": ("Requests that have been admitted and not answered yet.", ()),
     "erlmcp_upstream_followed": ("Resources of an upstream whose updates somebody follows.", ("upstream",)),
     "erlmcp_upstream_open": ("Processes whose breaker keeps calls from an upstream.", ("upstream",)),

@@ -30,6 +30,7 @@ class Carried(msgspec.Struct, array_like=True):
         way: the method of `IChannel` that it is for: ``received`` or ``opened``.
         message: the message.
         peer, headers, streaming: as the exchange has them.
+        scope: of the server that it came to, and whose owner it is for.
     """
 
     number: int
@@ -38,6 +39,7 @@ class Carried(msgspec.Struct, array_like=True):
     peer: Peer
     headers: dict[bytes, bytes] | None
     streaming: bool
+    scope: str = ""
 
 
 class Step(msgspec.Struct, array_like=True):
@@ -45,7 +47,8 @@ class Step(msgspec.Struct, array_like=True):
 
     Attributes:
         number: the sender's.
-        way: a method of `IExchange`, or ``closed`` or ``received`` in the other direction.
+        way: a method of `IExchange`, or ``lost`` where there is no such owner any more; ``closed`` or ``received``
+            in the other direction.
         message: its message, if it has one.
         event: its event id, if it has one.
         figure: the HTTP status, or the ``retry`` of a priming event.
@@ -63,7 +66,10 @@ class Step(msgspec.Struct, array_like=True):
 encode: Final = msgspec.msgpack.Encoder().encode
 _read_carried: Final = msgspec.msgpack.Decoder(Carried).decode
 _read_step: Final = msgspec.msgpack.Decoder(Step).decode
-_SETTLING: Final = frozenset({"reply", "accept", "leave", "abandon"})
+_SETTLING: Final = frozenset({"reply", "accept", "leave", "abandon", "lost"})
+
+Streams = Callable[[str, str, int], list[bytes]]
+"""Gives what follows an event of a stream that belongs to no call, and ends it: (session, stream, event) -> messages."""
 
 
 @implementer(IExchange)
@@ -119,6 +125,60 @@ class Forwarded:
             self._line.tell("back", encode(step))
 
 
+class Way:
+    """One server's ways to its like in other workers: those of the same scope; see `erlmcp.server._ways.Ways`.
+
+    Args:
+        relay: the worker's.
+        scope: the server's.
+
+    Attributes:
+        streams: what others are given of this server's.
+    """
+
+    def __init__(self, relay: "Relay", scope: str) -> None:
+        self.streams: Streams = lambda *_: []
+        self._relay = relay
+        self._scope = scope
+
+    def elsewhere(self, owner: str, exchange: IExchange) -> bool:
+        """Whether a message is another worker's, who is there, and may be forwarded."""
+        return self._relay.elsewhere(owner, exchange)
+
+    def forward(
+        self, owner: str, way: str, message: bytes, exchange: IExchange, lost: Callable[[], None]
+    ) -> None:
+        """Hand a message to its owner, who settles it.
+
+        Args:
+            owner: one for which `elsewhere` holds.
+            way: ``received`` or ``opened``.
+            message: the message.
+            exchange: its exchange.
+            lost: called instead if the owner goes before it has settled it, or serves this no more.
+        """
+        self._relay.forward(owner, way, message, exchange, lost, self._scope)
+
+    def everywhere(self, message: bytes, exchange: IExchange) -> None:
+        """Let all others have a notification that is for one of them, nobody knows which."""
+        self._relay.everywhere(message, exchange, self._scope)
+
+    def again(self, message: bytes, exchange: IExchange) -> None:
+        """A connection on which something is forwarded says more of it: that it is cancelled."""
+        self._relay.again(message, exchange)
+
+    def closed(self, exchange: IExchange) -> None:
+        """A client has gone."""
+        self._relay.closed(exchange)
+
+    def take_stream(self, owner: str, session: str, stream: str, after: int) -> Deferred[list[bytes]]:
+        """Take a stream that belongs to no call over from its worker: what was sent on it after an event.
+
+        Fails with `LineLost` or `Refused`.
+        """
+        return self._relay.take_stream(owner, session, stream, after, self._scope)
+
+
 class _Sent:
     """A message that is at its owner."""
 
@@ -137,15 +197,14 @@ class Relay:
         owner: this worker's name.
 
     Attributes:
-        channels: of this worker's listeners, by their names.
-        streams: gives the events behind one, of a stream that belongs to no call, and ends it: (session, stream,
-            event) -> messages.
+        channels: of this worker's listeners, by the listener's name and the scope of the server behind it: one listener
+            may show several.
     """
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
-        self.channels: dict[str, IChannel] = {}
-        self.streams: Callable[[str, str, int], list[bytes]] = lambda *_: []
+        self.channels: dict[tuple[str, str], IChannel] = {}
+        self._ways: dict[str, Way] = {}
         self._lines: dict[str, Line] = {}
         self._numbers = count(1)
         self._sent: dict[int, _Sent] = {}
@@ -169,54 +228,55 @@ class Relay:
         for line in list(self._lines.values()):
             line.end()
 
-    # What the server asks of it
+    def within(self, scope: str) -> Way:
+        """The ways of the server of one scope."""
+        return self._ways.setdefault(scope, Way(self, scope))
+
+    # What the servers ask of it; see `Way`
 
     def elsewhere(self, owner: str, exchange: IExchange) -> bool:
-        """Whether a message is another worker's, who is there, and may be forwarded."""
+        """See `Way`."""
         return owner in self._lines and len(self._sent) < MOST and not isinstance(exchange, Forwarded)
 
     def forward(
-        self, owner: str, way: str, message: bytes, exchange: IExchange, lost: Callable[[], None]
+        self,
+        owner: str,
+        way: str,
+        message: bytes,
+        exchange: IExchange,
+        lost: Callable[[], None],
+        scope: str = "",
     ) -> None:
-        """Hand a message to its owner, who settles it.
-
-        Args:
-            owner: one for which `elsewhere` holds.
-            way: ``received`` or ``opened``.
-            message: the message.
-            exchange: its exchange.
-            lost: called instead if the owner goes before it has settled it.
-        """
+        """See `Way`."""
         number = next(self._numbers)
         self._sent[number] = _Sent(owner, exchange, lost)
         self._by_exchange.setdefault(exchange, {})[number] = None
-        self._lines[owner].tell("carry", encode(_carried(number, way, message, exchange)))
+        self._lines[owner].tell("carry", encode(_carried(number, way, message, exchange, scope)))
 
-    def everywhere(self, message: bytes, exchange: IExchange) -> None:
-        """Let all others have a notification that is for one of them, nobody knows which."""
+    def everywhere(self, message: bytes, exchange: IExchange, scope: str = "") -> None:
+        """See `Way`."""
         if isinstance(exchange, Forwarded):
             return
-        body = encode(_carried(0, "received", message, exchange))
+        body = encode(_carried(0, "received", message, exchange, scope))
         for line in self._lines.values():
             line.tell("carry", body)
 
     def again(self, message: bytes, exchange: IExchange) -> None:
-        """A connection on which something is forwarded says more of it: that it is cancelled."""
+        """See `Way`."""
         for number in self._by_exchange.get(exchange, ()):
             self._line_of(number).tell("step", encode(Step(number, "received", message)))
 
     def closed(self, exchange: IExchange) -> None:
-        """A client has gone."""
+        """See `Way`."""
         for number in list(self._by_exchange.get(exchange, ())):
             self._line_of(number).tell("step", encode(Step(number, "closed")))
             self._forget(number)
 
-    def take_stream(self, owner: str, session: str, stream: str, after: int) -> Deferred[list[bytes]]:
-        """Take a stream that belongs to no call over from its worker: what was sent on it after an event.
-
-        Fails with `LineLost` or `Refused`.
-        """
-        asking = self._lines[owner].ask("stream", encode((session, stream, after)))
+    def take_stream(
+        self, owner: str, session: str, stream: str, after: int, scope: str = ""
+    ) -> Deferred[list[bytes]]:
+        """See `Way`."""
+        asking = self._lines[owner].ask("stream", encode((session, stream, after, scope)))
         return asking.addCallback(lambda body: msgspec.msgpack.decode(body, type=list[bytes]))
 
     # What comes from others
@@ -224,8 +284,9 @@ class Relay:
     def _asked(self, what: str, body: bytes) -> bytes:
         if what != "stream":
             raise ValueError(f"nobody here knows of {what!r}")
-        session, stream, after = msgspec.msgpack.decode(body, type=tuple[str, str, int])
-        return encode(self.streams(session, stream, after))
+        session, stream, after, scope = msgspec.msgpack.decode(body, type=tuple[str, str, int, str])
+        way = self._ways.get(scope)
+        return encode([] if way is None else way.streams(session, stream, after))
 
     def _told(self, owner: str, line: Line, what: str, body: bytes) -> None:
         if what == "carry":
@@ -237,10 +298,10 @@ class Relay:
 
     def _carry(self, owner: str, line: Line, carried: Carried) -> None:
         exchange = _Guest(self, owner, line, carried)
-        channel = self.channels.get(carried.peer.listener)
+        channel = exchange.channel
         if channel is None:
-            # A reload has taken the listener away.
-            exchange.abandon()
+            # A reload has taken the listener away, or what it shows.
+            exchange.lose()
             return
         if carried.number:
             self._guests[owner, carried.number] = exchange
@@ -253,7 +314,7 @@ class Relay:
         guest = self._guests.get((owner, step.number))
         if guest is None:
             return
-        channel = self.channels.get(guest.peer.listener)
+        channel = guest.channel
         if step.way == "closed":
             del self._guests[owner, step.number]
             if channel is not None:
@@ -283,6 +344,8 @@ class Relay:
                 exchange.accept()
             case "abandon":
                 exchange.abandon()
+            case "lost":
+                sent.lost()
 
     def settled(self, owner: str, number: int) -> None:
         """A message of another worker's client has been settled here."""
@@ -298,7 +361,7 @@ class Relay:
         for key, guest in list(self._guests.items()):
             if key[0] == owner:
                 del self._guests[key]
-                channel = self.channels.get(guest.peer.listener)
+                channel = guest.channel
                 if channel is not None:
                     channel.closed(guest)
 
@@ -321,13 +384,23 @@ class _Guest(Forwarded):
         muted: whether what is settled now is a further message, of which its connection knows already.
     """
 
-    __slots__ = ("_owner", "_relay", "muted")
+    __slots__ = ("_owner", "_relay", "_scope", "muted")
 
     def __init__(self, relay: Relay, owner: str, line: Line, carried: Carried) -> None:
         super().__init__(line, carried)
         self._relay = relay
         self._owner = owner
+        self._scope = carried.scope
         self.muted = False
+
+    @property
+    def channel(self) -> IChannel | None:
+        """What it came for, here; None if that is gone."""
+        return self._relay.channels.get((self.peer.listener, self._scope))
+
+    def lose(self) -> None:
+        """Nobody is here who could settle it."""
+        self._step(Step(self._number, "lost"))
 
     def _step(self, step: Step) -> None:
         if self.muted and step.way == "accept":
@@ -337,7 +410,7 @@ class _Guest(Forwarded):
             self._relay.settled(self._owner, step.number)
 
 
-def _carried(number: int, way: str, message: bytes, exchange: IExchange) -> Carried:
+def _carried(number: int, way: str, message: bytes, exchange: IExchange, scope: str) -> Carried:
     headers = exchange.headers
     return Carried(
         number,
@@ -346,4 +419,5 @@ def _carried(number: int, way: str, message: bytes, exchange: IExchange) -> Carr
         exchange.peer,
         None if headers is None else dict(headers),
         exchange.streaming,
+        scope,
     )

@@ -66,7 +66,12 @@ class Worker(Service):
         if process is None:
             return {}
         pulse = process.pulse
-        return {"pid": process.pid, "connections": pulse.connections, "in_flight": pulse.in_flight}
+        return {
+            "pid": process.pid,
+            "connections": pulse.connections,
+            "in_flight": pulse.in_flight,
+            "parked": pulse.parked,
+        }
 
     async def replace(self) -> None:
         """Let a new process take over, then end the former one gently.

@@ -29,10 +29,12 @@ class Pulse(msgspec.Struct, array_like=True):
     Attributes:
         connections: open ones.
         in_flight: calls that wait for something.
+        parked: calls that wait for their client's answer.
     """
 
     connections: int
     in_flight: int
+    parked: int = 0
 
 
 class Ending(msgspec.Struct, array_like=True):
