@@ -203,9 +203,11 @@ class InPlaceChange:
             if before is not None and backend is not before and backend.same_as(before):
                 backend = before
             if backend.name in found:
-                at = f"{one.key}.use" if isinstance(one, ProviderSettings) else f"{one.key}.name"
+                provider = isinstance(one, ProviderSettings)
                 wrong = f"its name is {backend.name!r}, like that of another"
-                raise ConfigurationError([settings.problem(at, wrong, "names of backends are unique")])
+                right = f"names of {'providers' if provider else 'backends'} are unique"
+                at = f"{one.key}.{'use' if provider else 'name'}"
+                raise ConfigurationError([settings.problem(at, wrong, right)])
             found[backend.name] = backend
         return list(found.values())
 
