@@ -182,14 +182,6 @@ class Upstream:
         self.sharing = Sharing(plan.name, self._cache or Cache(reactor.seconds))
         self.reads = Reads(self.calls, self.sharing, plan.naming, self.calls.sharing_context)
 
-    def same_as(self, other: object) -> bool:
-        """Whether another, of an equal table of the configuration, is what this one would be."""
-        if not isinstance(other, Upstream):
-            return False
-        mine, theirs = self.plan, other.plan
-        told = self.identity({}) == other.identity({})
-        return told and mine.limits == theirs.limits and mine.accepted == theirs.accepted
-
     # the backend
 
     def definitions(self) -> Definitions:

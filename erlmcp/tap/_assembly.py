@@ -76,7 +76,6 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
         reactors: listener's name -> the reactor that its sockets come with; None where they are yet to be bound.
         counters: what is counted by all of one process; None for none yet.
         tracing: what makes spans for all of one process, if there are counters.
-        running: backends that have been started already, and go on.
     """
 
     owner: str
@@ -85,7 +84,6 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     reactors: Mapping[str, Any] | None = None
     counters: Counters | None = None
     tracing: Any = None
-    running: Sequence[Any] = ()
 
 
 def backends_for(
@@ -168,8 +166,7 @@ def assemble(
         ring, origin = _key_ring(settings, environ, problems, make=make_keys)
     else:
         ring, origin = KeyRing(sealing.keys), sealing.origin
-    running = () if share is None else share.running
-    catalog, standing = _catalog(settings, backends, reactor, problems, running)
+    catalog, standing = _catalog(settings, backends, reactor, problems)
     counters = (None if share is None else share.counters) or Counters()
     admit = AdmitGate(
         reactor.seconds, timeout=settings.limits.timeout, concurrency=settings.limits.concurrency
@@ -241,25 +238,20 @@ def assemble(
 
 
 def _catalog(
-    settings: Settings,
-    backends: Sequence[Any],
-    reactor: Any,
-    problems: list[Problem],
-    running: Sequence[Any],
+    settings: Settings, backends: Sequence[Any], reactor: Any, problems: list[Problem]
 ) -> tuple[Catalog, list[Standing]]:
     catalog = Catalog()
     found: list[Standing] = []
     tables: list[ProviderSettings | UpstreamSettings] = [*settings.providers, *settings.upstreams]
     for one, backend in zip(tables, backends, strict=False):
         try:
-            started = any(backend is other for other in running)
-            if hasattr(backend, "bind") and not started:
+            if hasattr(backend, "bind"):
                 backend.bind(reactor)
             # An upstream mends itself: it is reached again, its children are started again.
             rebuild = partial(_build, one) if isinstance(one, ProviderSettings) else None
             if isinstance(backend, Upstream):
                 rebuild = None
-            standing = Standing(backend, rebuild, started=started)
+            standing = Standing(backend, rebuild)
             catalog.add_backend(standing)
             found.append(standing)
         except (NameCollision, RuntimeError, ValueError) as error:

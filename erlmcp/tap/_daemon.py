@@ -157,7 +157,6 @@ class Daemon(MultiService):
                 unready=lambda: self.unready,
                 frontends=self._frontends,
                 last=self._last,
-                now=lambda: self.parts,
             )
             self.tree.setServiceParent(self)  # type: ignore[no-untyped-call]
             # Before anybody can connect and think us up; not before twistd has let go of the terminal.

@@ -19,7 +19,6 @@ from zope.interface import directlyProvides, providedBy
 
 from erlmcp import config
 from erlmcp.config import ConfigurationError, ProviderSettings, SealingKeys, Settings, reachable
-from erlmcp.supervision import spell
 from erlmcp.tap._assembly import Parts, Share, assemble, backends_for
 from erlmcp.tap._daemon import Daemon
 from erlmcp.tap._exit import StartFailed
@@ -28,7 +27,6 @@ from erlmcp.tap._listening import noted
 from erlmcp.tap._options import require_reactor
 from erlmcp.tap._reload import ReloadFailed
 from erlmcp.tap._retiring import Generation
-from erlmcp.tap._standing import Standing, heard
 from erlmcp.tap._tree import CLOSING, backend_spec, listen_spec
 from erlmcp.workers import Line, Relay, adopt, pair, passed
 
@@ -128,7 +126,6 @@ class InPlaceChange:
         if frontends is None:
             raise ReloadFailed("the listeners are being restarted: try again")
         former, old = daemon.parts, self.settings
-        running = [one.backend for one in former.backends]
         backends = self._backends(settings)
         require_reactor(backends)
         ports = self._ports(settings, frontends)
@@ -147,27 +144,20 @@ class InPlaceChange:
                 reactors=ports,
                 counters=former.counters,
                 tracing=former.tracing,
-                running=running,
             ),
         )
         self._introduce(relay)
         try:
-            try:
-                await heard(parts.backends, self._reactor)
-            except Exception as error:
-                raise ReloadFailed(f"a backend cannot start: {spell(error)}") from error
             gone = await self._swap(settings, old, parts, frontends)
         except BaseException:
             del self._relays[relay.owner]
             relay.part()
             parts.server.stop()
-            await _ended([one for one in parts.backends if one.backend not in running])
             raise
         self.settings = settings
         daemon.parts = msgspec.structs.replace(parts, console=former.console)
         owner, self._owner = self._owner, relay.owner
         self._leaving[owner] = former
-        await self._hand_backends_on(former)
         leaving = Deferred.fromCoroutine(self._leave(former, gone, owner, settings.server.drain))
         self._gone[owner] = leaving
 
@@ -180,34 +170,20 @@ class InPlaceChange:
 
     def _backends(self, settings: Settings) -> list[Any]:
         """The backends of a configuration: that of before where its table has not changed."""
-        old = self.settings
-        kept: list[tuple[Any, Any]] = [
-            (msgspec.structs.replace(table, key=""), standing.backend)
-            for table, standing in zip(
-                (*old.providers, *old.upstreams), self._daemon.parts.backends, strict=True
-            )
-        ]
-
-        def former(table: Any) -> Any:
-            plain = msgspec.structs.replace(table, key="")
-            return next((backend for other, backend in kept if other == plain), None)
-
-        # Upstreams are made anew to be compared: what they are goes by more than their own tables.
-        new = [one for one in settings.providers if one.isolation == "process" or former(one) is None]
+        kept = {
+            _table(one): standing.backend
+            for one, standing in zip(self.settings.providers, self._daemon.parts.backends, strict=True)
+        }
+        new = [one for one in settings.providers if _table(one) not in kept]
         made = iter(backends_for(msgspec.structs.replace(settings, providers=tuple(new)), config.providers()))
         found: dict[str, Any] = {}
-        tables: list[Any] = [*settings.providers, *settings.upstreams]
-        for one in tables:
-            before = former(one)
-            backend = next(made) if one in new or one in settings.upstreams else before
-            if before is not None and backend is not before and backend.same_as(before):
-                backend = before
+        for one in settings.providers:
+            backend = kept[_table(one)] if _table(one) in kept else next(made)
             if backend.name in found:
-                provider = isinstance(one, ProviderSettings)
                 wrong = f"its name is {backend.name!r}, like that of another"
-                right = f"names of {'providers' if provider else 'backends'} are unique"
-                at = f"{one.key}.{'use' if provider else 'name'}"
-                raise ConfigurationError([settings.problem(at, wrong, right)])
+                raise ConfigurationError(
+                    [settings.problem(f"{one.key}.use", wrong, "names of providers are unique")]
+                )
             found[backend.name] = backend
         return list(found.values())
 
@@ -247,7 +223,7 @@ class InPlaceChange:
                 if not made[name].open and any(map(reachable, listener.addresses)):
                     raise StartFailed(f"{name}: the endpoint {now[name]} is open: {OPEN}")
             for name in now.keys() - before.keys():
-                await frontends.add(listen_spec(made[name], lambda _: None, now=lambda: self._daemon.parts))
+                await frontends.add(listen_spec(made[name], lambda _: None))
                 undo.append(partial(frontends.remove, f"listen:{name}"))
         except Exception as error:
             for step in undo:
@@ -289,32 +265,28 @@ class InPlaceChange:
         await DeferredList([noted(maybeDeferred(one.close)) for one in listeners])
         relay.part()
         del self._relays[owner], self._leaving[owner]
-        await self._end_unused(former)
+        await self._hand_backends_on(former)
 
     async def _hand_backends_on(self, former: Parts) -> None:
-        """Supervise those that serve now, from now on."""
-        for standing in former.backends:
-            standing.leave()
-        supervisor = None if self._daemon.tree is None else self._daemon.tree.service("backends")
-        if supervisor is None or not supervisor.running:
-            return  # when it is restarted, it is with those of now
-        for child in list(supervisor.status().children):
-            await supervisor.remove(child.name)
-        for number, standing in enumerate(self._daemon.parts.backends, 1):
-            await supervisor.add(backend_spec(standing, self._reactor, str(number)))
-
-    async def _end_unused(self, former: Parts) -> None:
-        """Stop what nobody uses any more."""
+        """Supervise what serves now; stop what nobody uses any more."""
         now = self._daemon.parts
         used = {id(one.backend) for parts in (now, *self._leaving.values()) for one in parts.backends}
-        await _ended([one for one in former.backends if id(one.backend) not in used])
+        for standing in former.backends:
+            standing.leave()
+            if id(standing.backend) not in used and hasattr(standing.backend, "stop"):
+                standing.backend.stop()
+        supervisor = None if self._daemon.tree is None else self._daemon.tree.service("backends")
+        if supervisor is None or self._leaving or not self._daemon.running:
+            return
+        for child in list(supervisor.status().children):
+            await supervisor.remove(child.name)
+        for number, standing in enumerate(now.backends, 1):
+            await supervisor.add(backend_spec(standing, self._reactor, str(number)))
 
     def _draining(self) -> list[Deferred[None]]:
         """What is on its way out, for a daemon that ends meanwhile."""
         return list(self._gone.values())
 
 
-async def _ended(standings: Sequence[Standing]) -> None:
-    """Stop backends; what fails is logged."""
-    ending = [maybeDeferred(one.backend.stop) for one in standings if hasattr(one.backend, "stop")]
-    await DeferredList([noted(one) for one in ending])
+def _table(one: ProviderSettings) -> tuple[Any, ...]:
+    return one.use, repr(one.options), one.isolation

@@ -1,18 +1,11 @@
 """A backend that can be replaced while it is served, and what is done about one that keeps crashing."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    DeferredList,
-    TimeoutError,  # noqa: A004 - Twisted's
-    maybeDeferred,
-    succeed,
-)
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -38,10 +31,6 @@ IN_A_ROW = 3
 """Requests that a backend may fail by raising, one after the other, until it counts as crashed."""
 
 _KINDS = (("tools", ("tools",)), ("prompts", ("prompts",)), ("resources", ("resources", "templates")))
-
-
-HEARING: Final = 5.0
-"""Seconds that upstreams have to say what they offer before a server takes over from another without it."""
 
 
 class Crashed(Exception):  # noqa: N818 - it is what happened
@@ -82,7 +71,6 @@ class Standing:
     Args:
         backend: the first one.
         rebuild: makes another; None where there is no other, and the same is used on.
-        started: whether the first one has been started already, by who had it before.
 
     Attributes:
         name: the backend's.
@@ -92,16 +80,13 @@ class Standing:
         dispatch: as `IBackend` has it; the backend's own wherever that answers for its failures itself.
     """
 
-    def __init__(
-        self, backend: Any, rebuild: Callable[[], Any] | None = None, *, started: bool = False
-    ) -> None:
+    def __init__(self, backend: Any, rebuild: Callable[[], Any] | None = None) -> None:
         self.name: str = getattr(backend, "name", "")
         self.kind: str = getattr(backend, "kind", "provider")
         self.crashed: Callable[[Exception], None] | None = None
         self.refusing: str | None = None
         self.dispatch: Callable[[Request], Outcome | Awaitable[Outcome]]
         self._backend = backend
-        self._started: Any = backend if started else None
         self._rebuild = rebuild
         self._watchers: list[Callable[[Change], None]] = []
         self._following = Following(lambda _: self._backend)
@@ -151,16 +136,13 @@ class Standing:
             A Deferred that fires once it can serve; None if it can.
         """
         backend = self._backend
-        ended = getattr(backend, "ended", None)
-        if isinstance(ended, Deferred) and self._heard is not backend:
+        ended: Deferred[None] | None = getattr(backend, "ended", None)
+        if ended is not None and self._heard is not backend:
             self._heard = backend
             ended.addCallbacks(
                 lambda _: self._lost(backend, Crashed("it came to an end")),
                 lambda failure: self._lost(backend, failure.value),
             )
-        if self._started is backend:
-            return None
-        self._started = backend
         begun: Deferred[None] | None = backend.start() if hasattr(backend, "start") else None
         return begun
 
@@ -169,21 +151,13 @@ class Standing:
         """The backend of now."""
         return self._backend
 
-    @property
-    def started(self) -> bool:
-        """Whether the backend of now has been started."""
-        return self._started is self._backend
-
     def leave(self) -> None:
         """Another has the backend from now on: it is not to be stopped here."""
         self._left = True
 
     def stop(self) -> Deferred[None] | None:
         """Stop the backend of now; a Deferred that fires when it has stopped, or None."""
-        if self._left:
-            return None
-        self._started = None
-        if not hasattr(self._backend, "stop"):
+        if self._left or not hasattr(self._backend, "stop"):
             return None
         stopping: Deferred[None] | None = self._backend.stop()
         return stopping
@@ -209,9 +183,7 @@ class Standing:
         self._serve()
 
     def refuse(self, why: str) -> None:
-        """Refuse its requests from now on; not those that are still made of what another has now."""
-        if self._left:
-            return
+        """Refuse its requests from now on."""
         self.refusing = why
         self.dispatch = self._refuse
 
@@ -366,33 +338,3 @@ class BackendService(Service):
     def _crashed(self, error: Exception) -> None:
         self._breaker.crashed(self._reactor.seconds())
         self.ended.errback(error)
-
-
-def heard(standings: Sequence[Standing], reactor: Any) -> Deferred[None]:
-    """Start backends that are to take over from others, and wait until they know what they offer.
-
-    A server that took over before would say of tools that there are none of that name. An upstream that is away or
-    slow is waited for no longer than `HEARING`.
-
-    Args:
-        standings: the backends; those that have been started stay as they are.
-        reactor: for time.
-
-    Returns:
-        fires when all that can be known is known; fails as the start of a backend does.
-    """
-
-    def listed(standing: Standing) -> Deferred[Any]:
-        relist = getattr(standing.backend, "relist", None)
-        return succeed(None) if relist is None else maybeDeferred(relist).addErrback(lambda _: None)
-
-    def started(results: Sequence[Any]) -> Deferred[Any]:
-        for done, result in results:
-            if not done:
-                result.raiseException()
-        waiting: Deferred[Any] = DeferredList([listed(one) for one in new])
-        return waiting.addTimeout(HEARING, reactor).addErrback(lambda failure: failure.trap(TimeoutError))
-
-    new = [one for one in standings if not one.started]
-    starting: Deferred[Any] = DeferredList([maybeDeferred(one.start) for one in new], consumeErrors=True)
-    return starting.addCallback(started).addCallback(lambda _: None)

@@ -60,28 +60,28 @@ def tree(
     unready: Callable[[], str | None],
     frontends: ChildSpec | None = None,
     last: Sequence[ChildSpec] = (),
-    now: Callable[[], Parts] | None = None,
 ) -> Supervisor:
     """Make the tree.
 
     Args:
         parts: what the daemon runs.
-        now: gives what it runs when a part is restarted, since a reload may have changed it; None for the same.
         reactor: what it runs on.
         over: told of each listener by which nothing can come any more.
         unready: for the console's ``/readyz``.
         frontends: a child in place of the supervisor of the listeners; its service may have a ``drain``.
         last: further children, after all others.
     """
-    now = now or (lambda: parts)
     specs: list[ChildSpec] = []
     if hasattr(parts.engine, "start"):  # another process's is started and closed there
         specs.append(ChildSpec("engine", partial(EngineService, parts.engine), shutdown=CLOSING))
     if parts.tracing is not None:
         specs.append(ChildSpec("tracing", _given(parts.tracing)))
     specs += [
-        ChildSpec("backends", _backends(now, reactor), shutdown="forever", ready=3600.0),
-        frontends or ChildSpec("frontends", _frontends(now, reactor, over), shutdown="forever", ready=3600.0),
+        ChildSpec("backends", _backends(parts.backends, reactor), shutdown="forever", ready=3600.0),
+        frontends
+        or ChildSpec(
+            "frontends", _frontends(parts.frontends, reactor, over), shutdown="forever", ready=3600.0
+        ),
     ]
     if parts.console is not None:
         specs.append(ChildSpec("telemetry", _console(parts.console, unready), shutdown=CLOSING))
@@ -108,33 +108,9 @@ def backend_spec(backend: Any, reactor: Any, name: str = "") -> ChildSpec:
     return ChildSpec(f"{standing.kind}:{standing.name or name}", service)
 
 
-def listen_spec(
-    frontend: Frontend,
-    over: Over,
-    *,
-    now: Callable[[], Parts] | None = None,
-    begun: set[str] | None = None,
-) -> ChildSpec:
-    """A listener as a child of ``frontends``.
-
-    Args:
-        frontend: what it is.
-        over: told when nothing can come by it any more.
-        now: gives what the daemon runs: a listener that is lost after a reload comes back as that has it.
-        begun: names of listeners that have been begun once; those are made anew.
-    """
-    name = frontend.listener.name
-    begun = set() if begun is None else begun
-
-    def service() -> ListenService:
-        current = frontend
-        if now is not None:
-            current = next((one for one in now().frontends if one.listener.name == name), frontend)
-        again = name in begun or current is not frontend
-        begun.add(name)
-        return _listening(current, over, again=again)
-
-    return ChildSpec(f"listen:{name}", service, shutdown=CLOSING)
+def listen_spec(frontend: Frontend, over: Over) -> ChildSpec:
+    """A listener as a child of ``frontends``."""
+    return ChildSpec(f"listen:{frontend.listener.name}", _listening(frontend, over), shutdown=CLOSING)
 
 
 def ailing(status: Status) -> str | None:
@@ -150,44 +126,33 @@ def ailing(status: Status) -> str | None:
     return None
 
 
-def _backends(now: Callable[[], Parts], reactor: Any) -> Callable[[], IService]:
-    # Kept: what the breakers know outlives a restart of their supervisor.
-    specs: dict[int, tuple[Any, ChildSpec]] = {}
-
-    def service() -> IService:
-        backends = now().backends
-        former = dict(specs)
-        specs.clear()
-        for number, one in enumerate(backends, 1):
-            specs[id(one)] = former.get(id(one)) or (one, backend_spec(one, reactor, str(number)))
-        return Supervisor(
-            "backends", [spec for _, spec in specs.values()], reactor, intensity=10, period=60.0
-        )
-
-    return service
+def _backends(backends: Sequence[Any], reactor: Any) -> Callable[[], IService]:
+    # Made once: what the breakers know outlives a restart of their supervisor.
+    specs = [backend_spec(one, reactor, str(number)) for number, one in enumerate(backends, 1)]
+    return lambda: Supervisor("backends", specs, reactor, intensity=10, period=60.0)
 
 
-def _frontends(now: Callable[[], Parts], reactor: Any, over: Over) -> Callable[[], IService]:
-    begun: set[str] = set()
+def _frontends(frontends: Sequence[Frontend], reactor: Any, over: Over) -> Callable[[], IService]:
+    specs = [listen_spec(one, over) for one in frontends]
+    return lambda: Frontends("frontends", specs, reactor, intensity=5, period=60.0)
 
-    def service() -> IService:
-        specs = [listen_spec(one, over, now=now, begun=begun) for one in now().frontends]
-        return Frontends("frontends", specs, reactor, intensity=5, period=60.0)
+
+def _listening(frontend: Frontend, over: Over) -> Callable[[], ListenService]:
+    first = [True]
+
+    def service() -> ListenService:
+        listener = frontend.listener if first[0] or frontend.remake is None else frontend.remake()
+        first[0] = False
+        return ListenService(frontend, listener, over)
 
     return service
-
-
-def _listening(frontend: Frontend, over: Over, *, again: bool) -> ListenService:
-    listener = frontend.remake() if again and frontend.remake is not None else frontend.listener
-    return ListenService(frontend, listener, over)
 
 
 def _console(console: Frontend, unready: Callable[[], str | None]) -> Callable[[], IService]:
-    begun: list[bool] = []
+    make = _listening(console, lambda _: None)
 
     def service() -> IService:
-        made = _listening(console, lambda _: None, again=bool(begun))
-        begun.append(True)
+        made = make()
         made.listener.unready = unready
         return made
 

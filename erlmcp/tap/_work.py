@@ -20,7 +20,6 @@ from erlmcp.tap._lasting import set_apart
 from erlmcp.tap._logging import configure
 from erlmcp.tap._options import require_reactor
 from erlmcp.tap._retiring import Generation
-from erlmcp.tap._standing import heard
 from erlmcp.telemetry import snapshot
 from erlmcp.workers import Duties, Kit, Pulse, log_to_parent
 
@@ -68,9 +67,6 @@ class Serving:
 
     def start(self) -> Deferred[None]:
         """Listen and serve."""
-        return heard(self._parts.backends, self._reactor).addCallback(lambda _: self._begin())
-
-    def _begin(self) -> Deferred[None]:
         up: Deferred[None] = Deferred()
 
         def told(error: BaseException | None) -> None:
