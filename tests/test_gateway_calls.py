@@ -217,6 +217,9 @@ class ErrorTests(StubCase):
         needs = McpError(-32021, "missing", {"requiredCapabilities": {"elicitation": {"form": {}}}})
         self.assertEqual(self.refused(needs, answers=some).code, -32603, "this client has declared it")
         self.assertEqual(self.refused(McpError(-32021, "missing")).code, -32603)
+        self.begin(HANDSHAKE)
+        told = McpError(-32600, "missing", {"requiredCapabilities": {"sampling": {}}})
+        self.assertEqual(self.refused(told).code, -32021, "as servers of ours say it in that era")
 
     def test_what_is_about_this_hop(self) -> None:
         self.begin()

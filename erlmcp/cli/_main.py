@@ -59,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_object,
         help="the options of the providers given with --provider, as a JSON object",
     )
+    # What a daemon starts for `isolation = "process"`; see erlmcp.tap.
+    stdio.add_argument("--isolated", action="store_true", help=argparse.SUPPRESS)
     stdio.add_argument("--view", metavar="NAME", help="show this [[server_view]] alone (default: everything)")
     stdio.add_argument(
         "--log-level",

@@ -32,6 +32,7 @@ def serve(options: argparse.Namespace) -> int:
             options.provider,
             options.options,
             options.view,
+            isolated=options.isolated,
         )
     except StartFailed as error:
         print(f"erlmcp stdio: {error}", file=sys.stderr)

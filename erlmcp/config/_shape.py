@@ -91,6 +91,9 @@ def _convert(value: Any, wanted: Any) -> Any:
         )
     if isinstance(value, str) and _is_bytes(wanted):
         value = _size(value)
+    inner = _struct(wanted) if isinstance(value, dict) else None
+    if inner is not None:
+        return _inner(value, inner)
     try:
         return msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:
@@ -102,6 +105,30 @@ def _convert(value: Any, wanted: Any) -> Any:
         raise ValueError(shown + said[0].lower() + said[1:]) from None
 
 
+def _struct(wanted: Any) -> type[msgspec.Struct] | None:
+    """The struct that a table within a table is to fill."""
+    for hint in (wanted, *get_args(wanted)):
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint is not Secret:
+            return hint
+    return None
+
+
+def _inner(table: dict[str, Any], shape: type[msgspec.Struct]) -> msgspec.Struct:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+    values = {}
+    for key, value in table.items():
+        if key not in fields:
+            raise ValueError(f"unknown key {key!r} in it; {nearest(key, fields)}")
+        try:
+            values[fields[key].name] = _convert(value, fields[key].type)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    lacking = [name for name, field in fields.items() if field.required and name not in table]
+    if lacking:
+        raise ValueError(f"it lacks {lacking[0]}")
+    return shape(**values)
+
+
 def _words(wanted: Any) -> tuple[Any, ...]:
     """The only values of a field that has but a few."""
     for hint in (wanted, *get_args(wanted)):
@@ -111,6 +138,8 @@ def _words(wanted: Any) -> tuple[Any, ...]:
 
 
 def _is_bytes(wanted: Any) -> bool:
+    if get_origin(wanted) is not Annotated and get_args(wanted):
+        return any(map(_is_bytes, get_args(wanted)))
     return get_origin(wanted) is Annotated and any(
         isinstance(meta, Meta) and meta.extra and meta.extra.get("unit") == "bytes"
         for meta in get_args(wanted)

@@ -6,6 +6,7 @@ from erlmcp.gateway._importing import Imported, read_host
 from erlmcp.gateway._leases import PoolSettings
 from erlmcp.gateway._metrics import expose
 from erlmcp.gateway._names import Naming, naming_problems
+from erlmcp.gateway._own import tell
 from erlmcp.gateway._pins import (
     PINS_FILE,
     Accepted,
@@ -39,5 +40,6 @@ __all__ = [
     "naming_problems",
     "read_host",
     "read_pins",
+    "tell",
     "write_pins",
 ]

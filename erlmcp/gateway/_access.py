@@ -10,7 +10,7 @@ from erlmcp.client import Target, http, stdio, stream
 from erlmcp.config import UpstreamSettings
 from erlmcp.gateway._credentials import UpstreamCredentials
 from erlmcp.interfaces import Principal
-from erlmcp.processes import UNCONFINED, Confinement
+from erlmcp.processes import UNCONFINED, Confinement, Grace
 from erlmcp.web import Pool, Tls
 
 _MOST = 1000
@@ -123,6 +123,7 @@ class ChildAccess:
         cwd: the folder they run in.
         credentials: their variables.
         sandbox: how they are confined.
+        grace: how they are ended; None for the usual.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class ChildAccess:
         credentials: UpstreamCredentials | None = None,
         env: dict[str, str] | None = None,
         sandbox: Confinement = UNCONFINED,
+        grace: Grace | None = None,
     ) -> None:
         self._reactor = reactor
         self._name = name
@@ -143,13 +145,20 @@ class ChildAccess:
         self._credentials = credentials
         self._env = env or {}
         self._sandbox = sandbox
+        self._grace = grace
 
     def target(self, principal: Principal) -> Target:
         """See `Access`. Secrets are read anew, so that one that is replaced serves the next child."""
         del principal
         env = self._env if self._credentials is None else {**self._env, **self._credentials.environment()}
         return stdio(
-            self._reactor, self._argv, name=self._name, env=env, cwd=self._cwd, sandbox=self._sandbox
+            self._reactor,
+            self._argv,
+            name=self._name,
+            env=env,
+            cwd=self._cwd,
+            sandbox=self._sandbox,
+            grace=self._grace,
         )
 
     def context(self, principal: Principal) -> str:

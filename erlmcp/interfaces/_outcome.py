@@ -22,10 +22,12 @@ class NeedsInput(msgspec.Struct):
     Attributes:
         questions: key -> request object ``{"method": ..., "params": ...}``.
         state: the backend's own opaque state, None if it keeps none in the client's hands.
+        here: whether the state is of use in this process alone.
     """
 
     questions: dict[str, dict[str, Any]]
     state: str | None = None
+    here: bool = False
 
 
 Outcome = Complete | NeedsInput

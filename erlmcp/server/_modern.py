@@ -171,5 +171,5 @@ class ModernEdge:
         if call.running is not None and not call.running.ended:
             state = self._parking.park(call.running, request)
         elif outcome.state is not None:
-            state = self._parking.keep(outcome.state, request)
+            state = self._parking.keep(outcome.state, request, here=outcome.here)
         return input_required(questions, state, self._meta)

@@ -94,9 +94,15 @@ class Parking:
         self._counts[principal] += 1
         return self._seal(Ticket(self._owner, number), request)
 
-    def keep(self, state: str, request: Request) -> str:
-        """Seal a backend's own state, so that only this principal can bring it back, and only for this call."""
-        return self._seal(Ticket("", "", state), request)
+    def keep(self, state: str, request: Request, *, here: bool = False) -> str:
+        """Seal a backend's own state, so that only this principal can bring it back, and only for this call.
+
+        Args:
+            state: the backend's.
+            request: what it is of.
+            here: whether a retry must come back to this process.
+        """
+        return self._seal(Ticket(self._owner if here else "", "", state), request)
 
     def retry(self, request: Request, ticket: str) -> Deferred[Outcome] | None:
         """Go on with what a retry's ``requestState`` stands for.
@@ -121,11 +127,11 @@ class Parking:
                 "requestState is not valid for this request: it was altered, has expired, or belongs to another "
                 "caller, method, name or set of arguments; make the call again without it"
             ) from None
+        if found.owner not in {"", self._owner}:
+            raise owner_gone()
         if found.state is not None:
             request.params.request_state = found.state
             return None
-        if found.owner != self._owner:
-            raise owner_gone()
         parked = self._parked.get(found.park)
         if parked is None:
             raise errors.invalid_params(

@@ -11,6 +11,7 @@ from erlmcp import config
 from erlmcp.config import ConfigurationError, ListenSettings, Problem, Settings
 from erlmcp.tap._assembly import assemble, backends_for
 from erlmcp.tap._exit import StartFailed
+from erlmcp.tap._isolated import LONGEST, Isolated
 from erlmcp.tap._options import require_reactor
 from erlmcp.tap._parent import unfit
 from erlmcp.tap._service import make_daemon
@@ -64,6 +65,8 @@ def serve_stdio(
     providers: Sequence[str],
     options: Mapping[str, Any] | None = None,
     view: str | None = None,
+    *,
+    isolated: bool = False,
 ) -> None:
     """Serve one client on the process's standard streams until they end or the process is told to.
 
@@ -74,6 +77,8 @@ def serve_stdio(
         providers: further providers.
         options: the table of these providers' own.
         view: the ``[[server_view]]`` that the client is shown; None for everything.
+        isolated: whether the client is a daemon, for which providers run in this process: it keeps the limits of time,
+            and is told what it has to know for that.
 
     Raises:
         StartFailed: the configuration cannot be used; the message has every problem.
@@ -94,7 +99,12 @@ def serve_stdio(
             server=msgspec.structs.replace(settings.server, workers=0),
             telemetry=config.TelemetrySettings(),
         )
+        if isolated:
+            limits = msgspec.structs.replace(settings.limits, timeout=LONGEST)
+            settings = msgspec.structs.replace(settings, limits=limits)
         backends = backends_for(settings, config.providers())
+        if isolated:
+            backends = [Isolated(one) for one in backends]
         require_reactor(backends)
     except (ConfigurationError, ValueError) as error:
         raise StartFailed(str(error)) from error

@@ -1,5 +1,6 @@
 """Upstreams, and providers in processes of their own, made of what the configuration says of them."""
 
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -27,8 +28,11 @@ from erlmcp.gateway import (
     naming_problems,
 )
 from erlmcp.jsonrpc import Limits
-from erlmcp.processes import Confinement
+from erlmcp.processes import Confinement, Grace
 from erlmcp.web import Tls
+
+_GRACE = Grace(close=1.0, terminate=1.0)
+"""A process of ours has nothing left to do when it is ended; one that loops must not do so for long."""
 
 
 def upstreams_for(settings: Settings, environ: Mapping[str, str], problems: list[Problem]) -> list[Upstream]:
@@ -111,6 +115,11 @@ def isolated(one: ProviderSettings, settings: Settings) -> Upstream:
         raise ValueError(f"no module named {module!r} can be found; the folders searched are in sys.path")
     name = module.rpartition(".")[2]
     sandbox = _sandbox(one.sandbox)
+    if sandbox.kind == "bwrap":
+        # It has to find its interpreter and its modules, wherever they are.
+        ours = {path for path in (sys.prefix, sys.base_prefix, *sys.path) if Path(path).is_absolute()}
+        present = sorted(path for path in ours if Path(path).exists())
+        sandbox = dataclasses.replace(sandbox, readable=(*sandbox.readable, *present))
     plan = Plan(
         name=name,
         naming=Naming(_as_upstream(name), "none"),
@@ -122,13 +131,13 @@ def isolated(one: ProviderSettings, settings: Settings) -> Upstream:
         limits=_limits(settings),
         own=True,
     )
-    argv = [sys.executable, "-m", "erlmcp.cli", "stdio", "--provider", one.use]
+    argv = [sys.executable, "-m", "erlmcp.cli", "stdio", "--isolated", "--provider", one.use]
     if one.options:
         argv += ["--options", msgspec.json.encode(one.options).decode()]
     env = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
 
     def access(reactor: Any) -> Access:
-        return ChildAccess(reactor, name, argv, env=env, sandbox=sandbox)
+        return ChildAccess(reactor, name, argv, env=env, sandbox=sandbox, grace=_GRACE)
 
     return Upstream(plan, access, identity=(settings.server.name, settings.server.version or __version__))
 
