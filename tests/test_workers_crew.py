@@ -544,12 +544,19 @@ class WorkersTests(CrewTestCase):
         self.run_for()
         self.run_for()
         former, self.crew.plan = self.crew.plan, self.plan()
+        build = Process.build
+
+        def second_wrong(process: Process, kit: Kit) -> Any:
+            if kit.begin.slot == 2:
+                raise ValueError("not this one")
+            return build(process, kit)
+
+        self.patch(Process, "build", second_wrong)
         replaced = Deferred.fromCoroutine(self.workers.replace())
-        while len(self.shop.processes) < 4:
-            self.shop.turn()
-        self.shop.processes[3].finish(ProcessTerminated(exitCode=1))
         self.run_for()
-        self.failureResultOf(replaced, WorkerDied)
+        self.run_for()
+        self.failureResultOf(replaced, Refused)
+        self.patch(Process, "build", build)
         self.crew.plan = former
         put_back = Deferred.fromCoroutine(self.workers.put_back())
         self.run_for()
