@@ -88,7 +88,7 @@ class Daemon(MultiService):
         self._stopping: Deferred[None] | None = None
         self._state = "starting"
         self._has_failed = False
-        self._late = ""
+        self._hung_up = False
 
     @property
     def unready(self) -> str | None:
@@ -185,9 +185,9 @@ class Daemon(MultiService):
     def _say_ready(self) -> None:
         log.info("ready")
         self._notifier.ready("ready")
-        late, self._late = self._late, ""
-        if late and self._state == "ready":
-            self._hang_up(late)
+        hung_up, self._hung_up = self._hung_up, False
+        if hung_up and self._state == "ready":
+            self._hang_up(HANG_UP.name)
 
     def _failed(self, failure: Failure) -> None:
         """The tree did not come up, or has not held: the process ends, with a status that says so."""
@@ -221,11 +221,12 @@ class Daemon(MultiService):
         if self.reload is None:
             hint = "restart it to take up another configuration"
             log.warn("{name}: this version does not reload: {hint}", name=name, hint=hint)  # noqa: G010 - Twisted's name
-        elif self._state == "starting":
-            # What was changed after it was read, and before there was anybody to change it.
-            self._late = name
         elif self._state == "ready":
             self.take_up().addErrback(lambda failure: log.failure("the reload failed", failure))
+        elif self._state == "starting":
+            # What has been read may be older than what its sender has written.
+            log.info("{name}: taken up once it is ready", name=name)
+            self._hung_up = True
 
     def take_up(self) -> Deferred[Any]:
         """Reload; systemd is told of the beginning, and of the end whatever came of it. Fails as `reload` does.
@@ -255,7 +256,8 @@ class Daemon(MultiService):
             drained = await self._within(self._drain, [*draining, maybeDeferred(self.parts.server.drain)])
             if not drained:
                 left = self.parts.server.in_flight
-                log.warn("not everything ended in time: closing {left} calls", left=left)  # noqa: G010 - Twisted's name
+                what = f"{left} calls" if left else "connections"
+                log.warn("not everything ended in time: closing {what}", what=what)  # noqa: G010 - Twisted's name
             self.parts.server.stop()
             if not drained:
                 # What was just answered would be lost with a connection that is cut.
