@@ -15,6 +15,7 @@ PYTHON_PEERS = {
     "sdk": ["mcp>=2.3,<3"],
     "sdk-standard": ["mcp>=2.3,<3", "uvicorn[standard]"],
     "fastmcp": ["fastmcp>=4,<5"],
+    "mcp-proxy": ["mcp-proxy>=0.13,<1"],
 }
 
 

@@ -35,6 +35,7 @@ def handshake_call(number: int) -> bytes:
 
 
 LINES = [call(number) for number in range(1, COUNT + 1)]
+HANDSHAKE_LINES = [handshake_call(number) for number in range(1, COUNT + 1)]
 
 
 class Wire:
@@ -44,6 +45,7 @@ class Wire:
         self.read = read
         self.write = write
         self.owner = owner
+        self.lines = LINES
         self.next = 0
         self.in_flight = 0
 
@@ -66,9 +68,9 @@ class Wire:
     def send(self, count: int) -> None:
         """Write `count` calls."""
         start = self.next % COUNT
-        batch = LINES[start : start + count]
+        batch = self.lines[start : start + count]
         if len(batch) < count:
-            batch = batch + LINES[: count - len(batch)]
+            batch = batch + self.lines[: count - len(batch)]
         self.next += count
         self.in_flight += count
         rest = memoryview(b"".join(batch))
@@ -87,6 +89,21 @@ class Wire:
         """Close the socket, if it is one."""
         if self.owner is not None:
             self.owner.close()
+
+
+def shake_hands(wire: Wire) -> None:
+    """Begin a session of 2025-11-25."""
+    greeting = (
+        '{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25",'
+        '"capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}\n'
+    )
+    os.write(wire.write, greeting.encode())
+    wire.in_flight += 1
+    deadline = time.monotonic() + 30.0
+    while wire.in_flight:
+        _wait([wire], deadline)
+        wire.receive()
+    os.write(wire.write, b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
 
 
 def check(wire: Wire) -> None:

@@ -95,6 +95,12 @@ class Server:
             time.sleep(0.002)
         raise RuntimeError(f"{self.command} does not listen on {port} after {patience:.0f} s:\n{self.tail()}")
 
+    def wait(self, seconds: float) -> None:
+        """Give it some time; an error if it ends meanwhile."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = self.running.wait(seconds)
+            raise RuntimeError(f"{self.command} exited with {status}:\n{self.tail()}")
+
     @property
     def running(self) -> subprocess.Popen[bytes]:
         """The process; an error if it was never started."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from benchmarks import lines, second, web
+from benchmarks.gateway import gateway
 from benchmarks.processes import Server, load_core
 from benchmarks.report import Figure, Row, verdict
 from benchmarks.servers import Fleet
@@ -363,6 +364,7 @@ SECTIONS: dict[str, Callable[[Plan], None]] = {
     "eras": eras,
     "stdio": stdio,
     "tcp": tcp,
+    "gateway": gateway,
     "idle": idle,
     "rest": rest,
     "workers": workers,

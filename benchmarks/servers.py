@@ -1,5 +1,6 @@
 """How each server under measurement is started."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from benchmarks.environments import PEERS, ROOT, python_peer, typescript_peer, v
 from benchmarks.processes import Server, free_port
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
+ERLMCP = [sys.executable, "-c", "import sys; from erlmcp.cli import main; sys.exit(main())"]
 PROVIDER = "benchmarks.peers.erlmcp_echo:provider"
+STDIO = [*ERLMCP, "stdio", "--provider", PROVIDER]
 
 
 class Fleet:
@@ -82,9 +85,66 @@ class Fleet:
 
     def stdio(self) -> Server:
         """``erlmcp stdio`` on pipes."""
-        run = "import sys; from erlmcp.cli import main; sys.exit(main())"
-        command = [sys.executable, "-c", run, "stdio", "--provider", PROVIDER]
-        return Server(command, self._log("erlmcp-stdio"), pipes=True, environment=self.environment)
+        return Server(STDIO, self._log("erlmcp-stdio"), pipes=True, environment=self.environment)
+
+    def gateway(self, name: str, url: str | None) -> tuple[Server, int]:
+        """A gateway that serves HTTP on a loopback port.
+
+        Args:
+            name: ``erlmcp``, ``fastmcp`` or ``mcp-proxy``.
+            url: the server behind it; None for our own over stdio. mcp-proxy has no HTTP behind its HTTP.
+        """
+        port = free_port()
+        if name == "erlmcp":
+            command = [*TWISTD, "erlmcp", "--config", str(self._in_front_of(url, port))]
+        elif name == "fastmcp":
+            target = [url] if url is not None else STDIO
+            command = [
+                python_peer("fastmcp", self.cache),
+                str(PEERS / "fastmcp_proxy.py"),
+                str(port),
+                *target,
+            ]
+        else:
+            proxy = Path(python_peer("mcp-proxy", self.cache)).with_name("mcp-proxy")
+            options = [
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--pass-environment",
+                "--log-level",
+                "ERROR",
+            ]
+            command = [str(proxy), *options, "--", *STDIO]
+        log = self._log(f"gateway-{name}-{'stdio' if url is None else 'http'}")
+        return Server(command, log, ports=[port], environment=self.environment), port
+
+    def gateway_stdio(self, name: str, url: str) -> Server:
+        """A gateway on pipes, with an HTTP server behind it."""
+        if name == "erlmcp":
+            command = [*ERLMCP, "stdio", "--config", str(self._in_front_of(url, None))]
+        else:
+            proxy = Path(python_peer("mcp-proxy", self.cache)).with_name("mcp-proxy")
+            command = [str(proxy), "--transport", "streamablehttp", "--log-level", "ERROR", url]
+        return Server(command, self._log(f"gateway-{name}-pipes"), pipes=True, environment=self.environment)
+
+    def _in_front_of(self, url: str | None, port: int | None) -> Path:
+        """Our configuration with one upstream, whose names stay as they are."""
+        reached = (
+            f'transport = "http"\nurl = "{url}"'
+            if url is not None
+            else (
+                f'transport = "stdio"\ncommand = {json.dumps(STDIO)}\n'
+                f"env = {{ PYTHONPATH = {json.dumps(self.environment['PYTHONPATH'])} }}"
+            )
+        )
+        parts = [f'[[upstream]]\nname = "far"\nnames = "none"\n{reached}']
+        if port is not None:
+            parts.append(f'[[listen]]\ntransport = "http"\nendpoint = "tcp:{port}:interface=127.0.0.1"')
+        file = self.cache / f"gateway-{'stdio' if url is None else 'http'}-{port or 'pipes'}.toml"
+        file.write_text("\n".join(parts) + "\n")
+        return file
 
     def what(self) -> list[str]:
         """Versions of what is measured."""
@@ -97,6 +157,11 @@ class Fleet:
         standard = python_peer("sdk-standard", self.cache)
         lines.append("sdk-low-standard: " + versions(standard, "mcp", "uvicorn", "uvloop", "httptools"))
         return lines
+
+    def gateways(self) -> str:
+        """Versions of the other gateways."""
+        fastmcp, proxy = python_peer("fastmcp", self.cache), python_peer("mcp-proxy", self.cache)
+        return f"gateways: {versions(fastmcp, 'fastmcp', 'mcp')}; {versions(proxy, 'mcp-proxy', 'mcp')}"
 
     def _endpoint(self, kind: str, port: int) -> str:
         if kind == "https":

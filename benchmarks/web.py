@@ -5,6 +5,7 @@ import select
 import shutil
 import socket
 import ssl
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,6 +121,20 @@ def check(port: int, *, tls: bool = False, session: str = "") -> None:
         raise RuntimeError(f"this is no echo: {answer[:700]!r}")
 
 
+def one_at_a_time(port: int, seconds: float, session: str = "") -> float:
+    """Call again and again on one connection with one call in flight; gives the median of a call's time in µs."""
+    message = request(port, session)
+    times = []
+    with connect(port, tls=False) as connection:
+        end = time.perf_counter() + seconds
+        while (begun := time.perf_counter()) < end:
+            answer = exchange(connection, message)
+            times.append((time.perf_counter() - begun) * 1e6)
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"this is no answer: {answer[:300]!r}")
+    return statistics.median(times)
+
+
 def load(
     port: int, *, seconds: float, connections: int = 32, tls: bool = False, ids: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -133,7 +148,17 @@ def load(
         return _own_load(port, seconds, connections, tls=tls, ids=ids)
     url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/mcp"
     printed = run_pinned(
-        [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(SCRIPT), url],
+        [
+            wrk,
+            "-t1",
+            "--timeout",
+            "60s",
+            f"-c{connections}",
+            f"-d{max(1, round(seconds))}s",
+            "-s",
+            str(SCRIPT),
+            url,
+        ],
         patience=seconds + 60,
         environment={"MCP_SESSIONS": " ".join(ids)},
     )

@@ -175,7 +175,12 @@ class StdioFailureTests(CommandTestCase):
     def test_configuration(self) -> None:
         err = io.StringIO()
         options = argparse.Namespace(
-            config=None, provider=["no_such_module:x"], options=None, view=None, log_level="warn"
+            config=None,
+            provider=["no_such_module:x"],
+            options=None,
+            view=None,
+            log_level="warn",
+            isolated=False,
         )
         with contextlib.redirect_stderr(err), mock.patch("erlmcp.telemetry.log_to"):
             self.assertEqual(_stdio.serve(options), 1)

@@ -356,7 +356,7 @@ class ChangeTests(ListingCase):
         self.assertEqual(len(self.stub.requests), 7)
 
     def test_flood(self) -> None:
-        """Who says all the time that it has changed is asked twice a second; its watchers hear of differences."""
+        """Who says all the time that it has changed is asked twice a second; its watchers hear no more often."""
         self.listing.start()
         self.changes.clear()
         for _ in range(100):
@@ -364,7 +364,8 @@ class ChangeTests(ListingCase):
             self.listing.heard(Change("tools"))
         self.assertLessEqual(self.count(), 21)
         self.assertGreater(self.count(), 15)
-        self.assertEqual(self.changes, [])
+        self.assertLessEqual(len(self.changes), self.count())
+        self.assertEqual({kinds for _, kinds in self.changes}, {frozenset({"tools"})})
 
     def test_what_it_says_of_itself(self) -> None:
         """Other capabilities with the same lists are a change, of no list."""

@@ -228,6 +228,17 @@ class LiveTests(StubCase):
             wire.answer(number, self.said("without"))
             self.assertEqual(self.text(calling), "without")
 
+    def test_a_client_that_cannot_and_an_upstream_that_must(self) -> None:
+        """A call that comes to an error for want of an answer says what its client lacks."""
+        stage = self.begin(HANDSHAKE)
+        self.stub.on("tools/call", None)
+        exchange = stage.near.call("far.pay")
+        stage.clock.advance(0.1)
+        wire, number = self.asks()
+        wire.answer(number, error={"code": -32603, "message": "cannot go on"})
+        self.assertEqual(exchange.error["code"], -32021)
+        self.assertEqual(exchange.error["data"], {"requiredCapabilities": {"elicitation": {}}})
+
     def test_declined(self) -> None:
         self.begin(HANDSHAKE)
         self.stub.on("tools/call", None)

@@ -161,7 +161,7 @@ class WorkerTests(CrewTestCase):
         with socket.socket(fileno=os.dup(descriptor)) as one:
             self.assertEqual(one.getsockname(), self.place.sockets[0][0].getsockname())
         self.run_for(1.0)
-        self.assertEqual(worker.detail(), {"pid": 1000, "connections": 3, "in_flight": 1})
+        self.assertEqual(worker.detail(), {"pid": 1000, "connections": 3, "in_flight": 1, "parked": 0})
         self.assertEqual((self.crew.ready, self.crew.ending), (1, 0))
 
     def test_the_engine_is_shared(self) -> None:

@@ -187,6 +187,7 @@ class Attempts:
                 raise (gone(upstream.name) if error.unsent else error) from error
             if why is None:
                 raise
+            call.lost |= why == "harmless"
             if why == "era":
                 broken = True
                 return self._doubt(error, session)

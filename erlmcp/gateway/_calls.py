@@ -13,7 +13,14 @@ from twisted.logger import Logger
 
 from erlmcp.client import BadAnswer, ClientError, ServerError, needs_input
 from erlmcp.gateway._attempts import Attempts, Carrier, foreign_keys, repeatable
-from erlmcp.gateway._errors import URL_NEEDED, is_authorization, translate, unavailable, url_questions
+from erlmcp.gateway._errors import (
+    URL_NEEDED,
+    is_authorization,
+    too_late,
+    translate,
+    unavailable,
+    url_questions,
+)
 from erlmcp.gateway._leases import Exhausted
 from erlmcp.gateway._rewriting import (
     own_params,
@@ -87,8 +94,11 @@ class Calls:
             report = Report.GOOD
             ended = "input_required" if isinstance(outcome, NeedsInput) else "complete"
         except ServerError as error:
-            report = Report.BAD if _is_theirs(error) else Report.GOOD
-            raise self._translated(error, request) from error
+            report = Report.BAD if _is_theirs(error) and call.refusal is None else Report.GOOD
+            if call.refusal is not None and call.refusal.code == errors.MISSING_CAPABILITY:
+                # It could not go on without an answer that its client cannot give.
+                raise call.refusal from error
+            raise self._translated(error, call) from error
         except Exhausted as error:
             ended = "refused"
             raise errors.overloaded(
@@ -98,12 +108,16 @@ class Calls:
             ended = "lost"
             # That one principal's token is no good says nothing of the upstream.
             report = Report.NEITHER if is_authorization(error) else Report.BAD
-            raise self._translated(error, request) from error
+            raise self._translated(error, call) from error
         except CancelledError:
             ended = "cancelled"
             # By our own deadline, unless the time was its client's, or nobody has asked the upstream yet.
             late = request.deadline and self._seconds() >= request.deadline
             report = Report.BAD if late and call.under_way and not call.asking else Report.NEITHER
+            if late:
+                raise too_late(
+                    request, upstream.name, sent=call.sent, repeatable=repeatable(request)
+                ) from None
             raise
         finally:
             upstream.tally.count(ended)
@@ -177,10 +191,13 @@ class Calls:
             raise BadAnswer(upstream.name, f"{request.method}: {error}") from error
         return Complete(fields)
 
-    def _translated(self, error: ClientError, request: Request) -> McpError:
+    def _translated(self, error: ClientError, call: UpstreamCall) -> McpError:
         upstream = self._upstream
+        request = call.request
         theirs = self._attempts.serves_alone(request)
-        said = translate(error, request, upstream.name, theirs=theirs, repeatable=repeatable(request))
+        said = translate(
+            error, request, upstream.name, theirs=theirs, repeatable=repeatable(request), lost=call.lost
+        )
         if isinstance(error, ServerError) and said.data is error.data:
             said.data = rewrite_error_data(said.data, upstream.naming)
         if said.code in {errors.INTERNAL_ERROR, errors.OUTCOME_UNKNOWN, errors.OVERLOADED}:

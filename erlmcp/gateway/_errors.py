@@ -18,7 +18,7 @@ _NOT_THEIRS: Final = frozenset({errors.SHUTTING_DOWN, errors.OVERLOADED, errors.
 
 
 def translate(
-    error: ClientError, request: Request, upstream: str, *, theirs: bool, repeatable: bool
+    error: ClientError, request: Request, upstream: str, *, theirs: bool, repeatable: bool, lost: bool = False
 ) -> McpError:
     """What a client hears of an upstream's failure.
 
@@ -28,12 +28,16 @@ def translate(
         upstream: the upstream's name.
         theirs: whether the session serves this client's principal alone, who may then read a child's last words.
         repeatable: whether making the call again does no harm.
+        lost: whether it was lost once already, and may have been executed then.
     """
     if isinstance(error, ServerError):
         if error.method != request.method:
             # It refused what this hop says to begin with, such as ``initialize``.
             return _unavailable(upstream, f"it refuses {error.method}: {error.message[:500]} ({error.code})")
         return _of_server(error, request, upstream)
+    if lost and isinstance(error, (Disconnected, TimedOut, Busy)):
+        cause = _cause(error, theirs=theirs) if isinstance(error, Disconnected) else _plain(error)
+        return _lost(upstream, cause)
     if isinstance(error, (TimedOut, Busy)):
         # Calls have no limit of time here but their own deadline: it is the way there that could not be had.
         return _unavailable(upstream, _plain(error))
@@ -41,10 +45,7 @@ def translate(
         if error.unsent or error.session_lost or (error.status is not None and error.status < 500):
             return _unavailable(upstream, _cause(error, theirs=theirs))
         if repeatable:
-            lost = f"The upstream {upstream} was lost while it worked on this: {_cause(error, theirs=theirs)}"
-            return errors.overloaded(
-                f"{lost}; it does no harm to make the call again", {"upstream": upstream}
-            )
+            return _lost(upstream, _cause(error, theirs=theirs))
         unknown = errors.outcome_unknown(
             f"The upstream {upstream} was lost while it worked on this: the outcome is unknown"
             f" ({_cause(error, theirs=theirs)})"
@@ -72,6 +73,27 @@ def gone(upstream: str) -> McpError:
     return unknown
 
 
+def too_late(request: Request, upstream: str, *, sent: bool, repeatable: bool) -> McpError:
+    """The upstream has not answered by the request's deadline.
+
+    Args:
+        request: what was asked.
+        upstream: the upstream's name.
+        sent: whether it was sent at all.
+        repeatable: whether making the call again does no harm.
+    """
+    late = errors.deadline_exceeded(None, request.refer())
+    if repeatable:
+        done = "it does no harm to make the call again"
+    elif not sent:
+        done = "nothing was executed"
+    else:
+        done = "the outcome is unknown"
+    late.message = f"The upstream {upstream} has not answered before the request's deadline: {done}"
+    late.data = {"upstream": upstream, **late.data}
+    return late
+
+
 def url_questions(error: ServerError) -> dict[str, dict[str, Any]]:
     """The visits that a -32042 of 2025-11-25 asks for, as questions; empty if it names none."""
     data = error.data if isinstance(error.data, dict) else {}
@@ -96,7 +118,10 @@ def _of_server(error: ServerError, request: Request, upstream: str) -> McpError:
     code, message, data = error.code, error.message, error.data
     if code == RESOURCE_NOT_FOUND and request.method == "resources/read":
         return errors.resource_not_found(request.name)
-    if code == errors.MISSING_CAPABILITY:
+    if code in {
+        errors.MISSING_CAPABILITY,
+        errors.INVALID_REQUEST,
+    }:  # as it is, and as handshake revisions have it
         lacking = _lacking(data, request.capabilities)
         if lacking:
             return errors.missing_capability(lacking)
@@ -142,6 +167,12 @@ def _unavailable(upstream: str, why: str, retry_after: float | None = None) -> M
     if retry_after is not None:
         data["retryAfterMs"] = round(retry_after * 1000)
     return errors.overloaded(f"The upstream {upstream} is not available: {why}; nothing was executed", data)
+
+
+def _lost(upstream: str, why: str) -> McpError:
+    """What may have been executed, and may be again."""
+    lost = f"The upstream {upstream} was lost while it worked on this: {why}"
+    return errors.overloaded(f"{lost}; it does no harm to make the call again", {"upstream": upstream})
 
 
 def _cause(error: Disconnected, *, theirs: bool) -> str:

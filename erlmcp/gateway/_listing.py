@@ -34,12 +34,25 @@ class _List:
         known: whether it has been heard at all.
         why: why it may not be true any more; None if it is fresh.
         again: whether it is to be fetched once more after the fetch that is under way.
+        said: whether the upstream has said that it has changed, which nobody was told yet.
         failures: how many fetches in a row have failed.
         not_before: when it may be fetched again, unless somebody waits for it.
         due: when the timer fires.
     """
 
-    __slots__ = ("again", "due", "failures", "found", "kind", "known", "not_before", "task", "timer", "why")
+    __slots__ = (
+        "again",
+        "due",
+        "failures",
+        "found",
+        "kind",
+        "known",
+        "not_before",
+        "said",
+        "task",
+        "timer",
+        "why",
+    )
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -47,6 +60,7 @@ class _List:
         self.known = False
         self.why: str | None = None
         self.again = False
+        self.said = False
         self.failures = 0
         self.not_before = float("-inf")
         self.due = 0.0
@@ -61,8 +75,8 @@ class Listing:
         upstream: its name.
         connected: gives the edge to ask on.
         clock: the reactor's time.
-        changed: called with the new lists and which of them differ from before; none of them if only what the
-            upstream says of itself does.
+        changed: called with the new lists and which of them differ from before, or have changed in between as the
+            upstream says; none of them if only what the upstream says of itself does.
         staled: called when the lists become stale, with the reason, or fresh again, with None. The reason may name
             addresses: it is the operator's.
         dropped: called with an edge whose session the upstream has forgotten; `connected` gives another then.
@@ -135,11 +149,11 @@ class Listing:
         self._tried(frozenset(LISTS))
 
     def heard(self, change: Change) -> None:
-        """The upstream says that a list has changed."""
-        if change.kind == "resources":
-            self.want("resources", "templates")
-        elif change.kind in LISTS:
-            self.want(change.kind)
+        """The upstream says that a list has changed. That is passed on once it has been fetched, as it is then."""
+        kinds = ("resources", "templates") if change.kind == "resources" else (change.kind,)
+        if kinds[0] in LISTS:
+            self._all[kinds[0]].said = True
+            self.want(*kinds)
 
     def lost(self, why: str) -> None:
         """The upstream has gone: what it offers is as it was, as far as anybody knows. It is asked again."""
@@ -235,8 +249,9 @@ class Listing:
         before, now = self.lists, self._merged(edge)
         self.lists = now
         self._mark()
-        if before != now or not known:
-            self._changed(now, frozenset({one.kind}) if differs else frozenset())
+        said, one.said = one.said, False
+        if before != now or not known or said:
+            self._changed(now, frozenset({one.kind}) if differs or said else frozenset())
 
     def _merged(self, edge: Edge) -> Lists:
         offered = [one.found for one in self._all.values() if one.found.offered]

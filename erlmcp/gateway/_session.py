@@ -38,15 +38,17 @@ class UpstreamCall:
         request: what the client asked.
         asked: how many questions the upstream has put for it.
         asking: how many of them have no answer yet.
+        refusal: why its client could not be asked last; None if it could.
         under_way: whether it has a session.
         sent: whether it was sent on that.
+        lost: whether it was lost once, and may have been executed then.
 
     Args:
         naming: the upstream's names here.
         asks: called before its client is asked anything.
     """
 
-    __slots__ = ("_asks", "_naming", "asked", "asking", "request", "sent", "under_way")
+    __slots__ = ("_asks", "_naming", "asked", "asking", "lost", "refusal", "request", "sent", "under_way")
 
     def __init__(self, request: Request, naming: Naming, asks: Callable[[], None] | None = None) -> None:
         self.request = request
@@ -54,8 +56,10 @@ class UpstreamCall:
         self._asks = asks
         self.asked = 0
         self.asking = 0
+        self.refusal: McpError | None = None
         self.under_way = False
         self.sent = False
+        self.lost = False
 
     async def ask(self, questions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Put questions of the upstream to the client, by key; so are its answers.
@@ -67,10 +71,14 @@ class UpstreamCall:
         if self._asks is not None:
             self._asks()
         self.asking += 1
+        self.refusal = None
         try:
             return await self.request.ask(
                 {key: rewrite_question(question, self._naming) for key, question in questions.items()}
             )
+        except McpError as refusal:
+            self.refusal = refusal
+            raise
         finally:
             self.asking -= 1
 

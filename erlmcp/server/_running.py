@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from erlmcp.interfaces import NeedsInput, Outcome, Request
-from erlmcp.protocol import errors
+from erlmcp.protocol import McpError, errors
 from erlmcp.server._asks import Asks
 from erlmcp.telemetry import about, report
 from erlmcp.timing import Entry, Wheel
@@ -151,6 +151,11 @@ class Running:
         self.asks.close()
         log.warn("{method} {name} of request {id} was not done in time [{reference}]", **about(self.request))  # noqa: G010
         self._waiter = waiter
+        ended = self._result
+        if isinstance(ended, Failure) and ended.check(McpError):
+            # The backend knows more of it: who was asked, and whether it may be done yet.
+            self._settle(ended)
+            return
         seconds = round(self.request.deadline - self._began, 3)
         self._settle(Failure(errors.deadline_exceeded(seconds, self.request.refer())))
 
@@ -162,7 +167,8 @@ class Running:
     def _failed(self, failure: Failure) -> None:
         self._result = failure
         self.asks.close()
-        if self._waiter is None and not failure.check(CancelledError):
+        told_to_stop = self.request.cancelled and failure.check(McpError)
+        if self._waiter is None and not told_to_stop and not failure.check(CancelledError):
             report(
                 log,
                 "{method} {name} failed after its caller had gone [{reference}]",

@@ -86,13 +86,14 @@ class Crew:
             one = self._warm[slot] = self._spawn(slot)
             one.gone.addErrback(self._cooled, one)
 
-    def start(self, slot: int) -> WorkerProcess:
+    def start(self, slot: int, *, succeeds: bool = False) -> WorkerProcess:
         """Begin a worker of a slot; see `make_ready`.
 
         Args:
             slot: from 1.
+            succeeds: whether another serves there until it does.
         """
-        return self._warm.pop(slot, None) or self._spawn(slot)
+        return self._warm.pop(slot, None) or self._spawn(slot, succeeds=succeeds)
 
     def _cooled(self, failure: Failure, one: WorkerProcess) -> Failure | None:
         """It has ended; before anybody has asked for it, nobody hears of it."""
@@ -101,10 +102,10 @@ class Crew:
         del self._warm[one.slot]
         return None
 
-    def _spawn(self, slot: int) -> WorkerProcess:
+    def _spawn(self, slot: int, *, succeeds: bool = False) -> WorkerProcess:
         plan = self.plan
         places = {name: _door_address(place) for name, place in plan.places.items()}
-        begin = Begin(token_hex(4), slot, plan.settings, list(plan.keys), places)
+        begin = Begin(token_hex(4), slot, plan.settings, list(plan.keys), places, succeeds)
         one = WorkerProcess(self._reactor, self._arguments, begin)
         guest = self._host.guest(lambda body: one.line.ask("news", body))
         one.line.asked = lambda what, body: guest.asked(body) if what == "engine" else _unknown(what)
@@ -140,6 +141,7 @@ class Crew:
         await one.begin(sockets)
         await self._introduce(one)
         await one.serve()
+        await one.feel()
         log.info("worker {slot} is ready, process {pid}", slot=one.slot, pid=one.pid)
         while self._waiting:
             self.accepted(*self._waiting.popleft())

@@ -141,6 +141,10 @@ class WorkerProcess:
         await self.line.ask("serve")
         self.state = State.READY
 
+    async def feel(self) -> None:
+        """Ask how it fares. Raises as `begin`."""
+        self._felt(await self.line.ask("pulse"))
+
     def connect(self, name: str, descriptor: int) -> Deferred[None]:
         """Hand it a connection of a listener."""
         self.handed += 1

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from erlmcp.supervision import Backoff, ChildSpec, Supervisor
+from erlmcp.supervision import Backoff, ChildSpec, Status, Supervisor
 from erlmcp.workers._crew import Crew
 from erlmcp.workers._process import SILENCE, WorkerDied, WorkerProcess
 
@@ -75,6 +75,12 @@ class Worker(Service):
             "parked": pulse.parked,
         }
 
+    def status(self) -> Status:
+        """What its process serves, as of a second ago."""
+        process = self._process
+        below = () if process is None else tuple(process.pulse.backends)
+        return Status(name=str(self.name), state="up", since=0.0, detail=self.detail(), children=below)
+
     async def replace(self) -> None:
         """Let a new process take over, then end the former one gently.
 
@@ -84,11 +90,11 @@ class Worker(Service):
         former = self._process
         if former is None:
             return
-        await self._start()
+        await self._start(succeeds=True)
         former.end(self._crew.plan.drain, gently=True)
 
-    async def _start(self) -> None:
-        process = self._coming = self._crew.start(self._slot)
+    async def _start(self, *, succeeds: bool = False) -> None:
+        process = self._coming = self._crew.start(self._slot, succeeds=succeeds)
         process.gone.addErrback(self._died, process)
         try:
             await self._crew.make_ready(process)
