@@ -48,6 +48,14 @@ class AgainTests(StubCase):
         self.stub.on("tools/call", UNSENT, self.said("yes"))
         self.assertEqual(self.text(self.call()), "yes")
 
+    def test_what_was_lost_may_have_been_done(self) -> None:
+        """However the second try ends: nobody says any more that nothing was."""
+        self.begin()
+        self.stub.on("tools/call", LOST, UNSENT, UNSENT)
+        error = self.error(self.call("far.look"))
+        self.assertNotIn("nothing was executed", error.message)
+        self.assertIn("it does no harm to make the call again", error.message)
+
     def test_each_reason_counts_once(self) -> None:
         self.begin()
         self.stub.on("tools/call", UNSENT)
@@ -293,9 +301,22 @@ class LimitTests(StubCase):
             self.stub.on("tools/call", None)
             calling = self.call()
             self.stage.clock.pump([0.5] * 8)
-            self.assertEqual(self.error(calling).code, -31001)
+            error = self.error(calling)
+            self.assertEqual(error.code, -31001)
+            self.assertIn("upstream far", error.message)
+            self.assertIn("the outcome is unknown", error.message)
+            self.assertEqual(error.data["upstream"], "far")
+            self.assertIn("requestId", error.data)
             [note] = [one for one in self.stub.notifications if one["method"] == "notifications/cancelled"]
             self.assertIn(note["params"]["requestId"], [one["id"] for one in self.stub.requests])
+
+    def test_deadline_of_what_may_be_made_again(self) -> None:
+        self.begin()
+        self.limit(2)
+        self.stub.on("tools/call", None)
+        calling = self.call("far.look")
+        self.stage.clock.pump([0.5] * 8)
+        self.assertIn("it does no harm to make the call again", self.error(calling).message)
 
     def test_deadlines_open_the_breaker(self) -> None:
         """An upstream that hangs is asked no more; what its clients give up says nothing of it."""

@@ -140,6 +140,11 @@ class StaleTests(SynchronousTestCase):
         """From the start until it has been heard; from the loss until it is back; with its name, and no reason."""
         self.assertNotIn(STALE, self.page()["_meta"])  # it has not been started
         self.stage.begin()
+        early = self.stage.near.send("tools/list")
+        self.assertEqual(early.replies, [], "it has just been started: it is waited for, a little")
+        self.stage.clock.advance(5)
+        assert isinstance(early.result, dict)
+        self.assertEqual(early.result["_meta"][STALE], ["far"])
         for method in ("tools/list", "resources/list", "resources/templates/list", "prompts/list"):
             self.assertEqual(self.page(method)["_meta"][STALE], ["far"], method)
         self.assertEqual(self.page()["ttlMs"], 0)
@@ -164,6 +169,7 @@ class StaleTests(SynchronousTestCase):
     def test_handshake_clients(self) -> None:
         """They are told, too; what they have no word for is left out."""
         self.stage.begin()
+        self.stage.clock.advance(5)
         exchange = self.stage.near.initialize()
         answer = self.stage.near.legacy("tools/list", exchange=exchange).written[-1]["result"]
         self.assertEqual(answer, {"tools": [], "_meta": {STALE: ["far"]}})

@@ -56,6 +56,7 @@ class Listener:
 
 class Server:
     in_flight = 1
+    parked = 0
 
     def __init__(self, journal: list[str]) -> None:
         self.journal = journal

@@ -91,7 +91,7 @@ class Catalog:
     def remove_backend(self, backend: IBackend) -> None:
         """Offer it no longer; ValueError if it is not one of ours."""
         self._backends.remove(backend)
-        self._endings.pop(id(backend))()
+        self._endings.pop(id(backend), _nothing)()
         self._merged = None
         self._following.gone(backend)
         self._announce(backend)
@@ -120,7 +120,7 @@ class Catalog:
 
     def coming(self, method: str, name: str) -> Sequence[Deferred[None]]:
         """What to wait for before it is said that nobody answers a name; see `IHeardLater`."""
-        if self._chosen is not None and not self._chosen(name):
+        if name and self._chosen is not None and not self._chosen(name):
             return ()
         asked = [backend.may_have(method, name) for backend in self._backends if hasattr(backend, "may_have")]
         return [waiting for waiting in asked if waiting is not None]
@@ -195,6 +195,11 @@ class Catalog:
         """Somebody wants to hear of a resource's updates: see to it that whoever answers it announces them."""
         return self._following.follow(uri)
 
+    def close(self) -> None:
+        """Hear no more of the backends, which may be others' as well."""
+        while self._endings:
+            self._endings.popitem()[1]()
+
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Tell `watcher` of each change in any backend; returns what ends the watch."""
         return self._watchers.add(watcher)
@@ -239,6 +244,10 @@ class Catalog:
             self._declared.add("resources")
         merged.capabilities = _capabilities(self._declared)
         return merged
+
+
+def _nothing() -> None:
+    """It is heard no more already."""
 
 
 def _capabilities(declared: set[str]) -> dict[str, Any]:

@@ -152,6 +152,7 @@ class Upstream:
         self._pinned: Seat | None = None
         self._failures = 0
         self._stopped = False
+        self._started = 0.0
         self._losses = 0
         self._last_loss = ""
 
@@ -223,6 +224,7 @@ class Upstream:
         if self._stopped:
             self._stopped = False
             self.bind(self._reactor)
+        self._started = self._reactor.seconds()
         self.listing.start()
         if self.plan.eager:
             for _ in range(self.plan.pool.size - self.leases.count):
@@ -245,6 +247,10 @@ class Upstream:
         """See `IHeardLater`."""
         if self._stopped:
             return None
+        if method.endswith("/list"):
+            # A list says what there is, also while one upstream hangs: only at the start is it waited with.
+            left = self._started + _FIRST_WORD - self._reactor.seconds()
+            return self.first_word(left) if left > 0 else None
         naming = self.plan.naming
         own = {"tools/call": naming.own_tool, "prompts/get": naming.own_prompt}.get(method, naming.own_uri)
         return None if own(name) is None else self.first_word(_FIRST_WORD)
@@ -274,7 +280,20 @@ class Upstream:
             "breaker": self.breaker.state.value,
             "losses": self._losses,
             **({"last loss": self._last_loss} if self._last_loss else {}),
+            **({"failing": self.failing} if self.failing else {}),
         }
+
+    @property
+    def failing(self) -> str | None:
+        """Why a provider of ours cannot be had; None if it can, or is somebody else's, whom we do not answer for.
+
+        One whose process has ended just now is started again, and is not failing for that.
+        """
+        if not self.plan.own or self._stopped:
+            return None
+        if self.breaker.state is BreakerState.OPEN:
+            return f"it is left alone for now: {self.breaker.why}"
+        return self.stale if self.listing.unheard else None
 
     @property
     def era(self) -> str | None:

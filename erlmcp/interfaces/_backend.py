@@ -123,8 +123,8 @@ class IHeardLater(Interface):
         """Wait until it is known whether it offers this, for a few seconds at most.
 
         Args:
-            method: ``tools/call``, ``prompts/get`` or ``resources/read``.
-            name: what nobody offers so far.
+            method: ``tools/call``, ``prompts/get`` or ``resources/read``; or that of a list.
+            name: what nobody offers so far; empty with a list.
 
         Returns:
             None where it is known already, or nothing of the backend could be called so. It never fails.

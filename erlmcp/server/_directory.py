@@ -1,9 +1,10 @@
 """What the server answers about itself: ``server/discover`` and the four lists."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred, DeferredList
 
 from erlmcp.catalog import Catalog
 from erlmcp.interfaces import Complete, IAuthorize, Request
@@ -65,7 +66,20 @@ class Directory:
             fields["instructions"] = instructions
         return Complete(fields)
 
-    def page(self, request: Request) -> Complete:
+    def page(self, request: Request) -> Complete | Awaitable[Complete]:
+        """One page of a list, waited with a little while backends that have just started say what they offer.
+
+        Raises:
+            McpError: see `_page`.
+        """
+        coming = self._catalog.coming(request.method, "")
+        return self._page_later(request, coming) if coming else self._page(request)
+
+    async def _page_later(self, request: Request, coming: Sequence[Deferred[None]]) -> Complete:
+        await DeferredList(coming)
+        return self._page(request)
+
+    def _page(self, request: Request) -> Complete:
         """One page of a list; every page of a list has the same ``cacheScope`` (server/utilities/caching).
 
         Raises:

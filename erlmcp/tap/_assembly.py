@@ -53,6 +53,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
         engine: what is shared, not started yet; None for none.
         tracing: a service that makes spans between its start, which is after the fork, and its stop; None for none.
         limits: who may connect, by the listener's name.
+        catalogs: what hears of the backends.
+        gauges: what of `counters` is of these parts.
     """
 
     server: Views
@@ -64,6 +66,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     engine: Any = None
     tracing: Any = None
     limits: Mapping[str, ConnectionLimits] = {}
+    catalogs: Sequence[Catalog] = ()
+    gauges: Counters = msgspec.field(default_factory=Counters)
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +78,8 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
         relay: its way to the others.
         engine: what they share; None for the first, which makes it.
         reactors: listener's name -> the reactor that its sockets come with; None where they are yet to be bound.
-        counters: what is counted by all of one process; None for none yet.
+        counters: what is counted by all of one process, where `Parts.gauges` are to be shown once they are true; None
+            for none yet.
         tracing: what makes spans for all of one process, if there are counters.
     """
 
@@ -147,7 +152,7 @@ def assemble(
 
     Args:
         settings: the configuration.
-        backends: what it serves.
+        backends: what it serves; one that was assembled before is used on, as a `Standing`.
         reactor: what everything runs on.
         transports: the transport plugins by name.
         environ: the environment, for secrets and systemd's directories.
@@ -171,10 +176,11 @@ def assemble(
     admit = AdmitGate(
         reactor.seconds, timeout=settings.limits.timeout, concurrency=settings.limits.concurrency
     )
-    counters.gauge("erlmcp_requests_in_flight", (), lambda: admit.under_way)
-    for backend in backends:
-        if isinstance(backend, Upstream):
-            expose(counters, backend)
+    gauges = Counters()
+    gauges.gauge("erlmcp_requests_in_flight", (), lambda: admit.under_way)
+    for one in standing:
+        if isinstance(one.backend, Upstream):
+            expose(gauges, one.backend)
     engine: Any
     if share is None or share.engine is None:
         engine = _engine(settings, environ if keep_state else None, reactor, counters, problems)
@@ -214,8 +220,9 @@ def assemble(
     traced = (lambda gate: gate) if tracing is None else tracing.authorize
     views = ViewMaker(settings, standing, catalog, gates, make, reactor, traced)
     server = views.views()
+    gauges.gauge("erlmcp_requests_parked", (), lambda: server.parked)
     problems += [settings.problem(*one) for one in views.problems]
-    maker = FrontendMaker(settings, reactor, counters, None if share is None else share.reactors)
+    maker = FrontendMaker(settings, reactor, counters, gauges, None if share is None else share.reactors)
     made = [maker.frontend(one, server, transports[one.transport]) for one in settings.listen]
     console = maker.console(metrics) if share is None or share.engine is None else None
     if share is not None:
@@ -223,7 +230,11 @@ def assemble(
     problems += maker.problems
     if problems:
         server.stop()
+        for each in views.catalogs:
+            each.close()
         raise ConfigurationError(problems)
+    if share is None or share.counters is None:
+        counters.show(gauges)
     return Parts(
         server=server,
         frontends=[one for one in made if one is not None],
@@ -234,6 +245,8 @@ def assemble(
         engine=engine,
         tracing=tracing,
         limits=maker.limits,
+        catalogs=views.catalogs,
+        gauges=gauges,
     )
 
 
@@ -245,13 +258,7 @@ def _catalog(
     tables: list[ProviderSettings | UpstreamSettings] = [*settings.providers, *settings.upstreams]
     for one, backend in zip(tables, backends, strict=False):
         try:
-            if hasattr(backend, "bind"):
-                backend.bind(reactor)
-            # An upstream mends itself: it is reached again, its children are started again.
-            rebuild = partial(_build, one) if isinstance(one, ProviderSettings) else None
-            if isinstance(backend, Upstream):
-                rebuild = None
-            standing = Standing(backend, rebuild)
+            standing = backend if isinstance(backend, Standing) else _stand(one, backend, reactor)
             catalog.add_backend(standing)
             found.append(standing)
         except (NameCollision, RuntimeError, ValueError) as error:
@@ -261,6 +268,15 @@ def _catalog(
                 )
             )
     return catalog, found
+
+
+def _stand(one: ProviderSettings | UpstreamSettings, backend: Any, reactor: Any) -> Standing:
+    if hasattr(backend, "bind"):
+        backend.bind(reactor)
+    if isinstance(one, UpstreamSettings) or isinstance(backend, Upstream):
+        # It mends itself: it is reached again, its children are started again.
+        return Standing(backend)
+    return Standing(backend, partial(_build, one))
 
 
 def _build(one: ProviderSettings) -> Any:

@@ -51,7 +51,8 @@ class FrontendMaker:
     Args:
         settings: the configuration.
         reactor: what the listeners run on.
-        counters: where their connections are counted.
+        counters: what is counted of all that there was before, too.
+        gauges: where their connections are counted.
         reactors: where listeners come with their sockets, the reactor of each by its name.
 
     Attributes:
@@ -65,6 +66,7 @@ class FrontendMaker:
         settings: Settings,
         reactor: Any,
         counters: Counters,
+        gauges: Counters,
         reactors: Mapping[str, Any] | None = None,
     ) -> None:
         self.channels: dict[tuple[str, str], Any] = {}
@@ -74,6 +76,7 @@ class FrontendMaker:
         self._settings = settings
         self._reactor = reactor
         self._counters = counters
+        self._gauges = gauges
 
     def frontend(self, one: ListenSettings, server: Views, transport: Any) -> Frontend | None:
         """Make one listener, or note a problem.
@@ -153,13 +156,13 @@ class FrontendMaker:
         return refused
 
     def _count(self, one: ListenSettings, limits: ConnectionLimits) -> None:
-        self._counters.gauge("erlmcp_connections_active", (one.name, one.transport), lambda: limits.active)
+        self._gauges.gauge("erlmcp_connections_active", (one.name, one.transport), lambda: limits.active)
         name = "erlmcp_connections_refused_total"
         for limit in limits.refused:
             before = self._counters.gauges.get(name, {}).get((one.name, limit))
             # Of a listener that this one takes the place of: a total never falls.
             past = 0.0 if before is None else before()
-            self._counters.gauge(name, (one.name, limit), partial(_refused, limits, limit, past))
+            self._gauges.gauge(name, (one.name, limit), partial(_refused, limits, limit, past))
 
 
 def _refused(limits: ConnectionLimits, limit: str, past: float) -> float:

@@ -1,7 +1,7 @@
 """A reload without workers: a second server in the same process takes the ports over, and the first one goes.
 
-They share the engine and what is counted, and reach each other as workers do: a call that is parked with the first is
-found by its retry.
+They share the engine, what is counted, and the backends that both configurations ask for, and reach each other as
+workers do: a call that is parked with the first is found by its retry.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +18,19 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
 from erlmcp import config
-from erlmcp.config import ConfigurationError, ProviderSettings, SealingKeys, Settings, reachable
+from erlmcp.config import ConfigurationError, SealingKeys, Settings, reachable
+from erlmcp.gateway import Upstream
 from erlmcp.tap._assembly import Parts, Share, assemble, backends_for
 from erlmcp.tap._daemon import Daemon
 from erlmcp.tap._exit import StartFailed
 from erlmcp.tap._frontends import OPEN
 from erlmcp.tap._listening import noted
+from erlmcp.tap._marks import marks, provider_mark
 from erlmcp.tap._options import require_reactor
 from erlmcp.tap._reload import ReloadFailed
 from erlmcp.tap._retiring import Generation
-from erlmcp.tap._tree import CLOSING, backend_spec, listen_spec
+from erlmcp.tap._standing import Standing, begun
+from erlmcp.tap._tree import CLOSING, backend_spec, child_name, listen_spec
 from erlmcp.workers import Line, Relay, adopt, pair, passed
 
 log = Logger(namespace="erlmcp.tap")
@@ -111,6 +114,7 @@ class InPlaceChange:
         self._sealing = sealing
         self._reactor = reactor
         self._environ = environ
+        self._marks = marks(settings, [one.backend for one in daemon.parts.backends])
         self._relays: dict[str, Relay] = {relay.owner: relay}
         self._owner = relay.owner
         daemon.also_draining = self._draining
@@ -126,36 +130,49 @@ class InPlaceChange:
         if frontends is None:
             raise ReloadFailed("the listeners are being restarted: try again")
         former, old = daemon.parts, self.settings
-        backends = self._backends(settings)
-        require_reactor(backends)
-        ports = self._ports(settings, frontends)
+        backends, named = self._backends(settings)
         relay = Relay(token_hex(4))
-        parts = assemble(
-            settings,
-            backends,
-            self._reactor,
-            transports=config.transports(),
-            environ=self._environ,
-            sealing=self._sealing,
-            share=Share(
-                owner=relay.owner,
-                relay=relay,
-                engine=former.engine,
-                reactors=ports,
-                counters=former.counters,
-                tracing=former.tracing,
-            ),
-        )
+        try:
+            require_reactor([one.backend if isinstance(one, Standing) else one for one in backends])
+            parts = assemble(
+                settings,
+                backends,
+                self._reactor,
+                transports=config.transports(),
+                environ=self._environ,
+                sealing=self._sealing,
+                share=Share(
+                    owner=relay.owner,
+                    relay=relay,
+                    engine=former.engine,
+                    reactors=self._ports(settings, frontends),
+                    counters=former.counters,
+                    tracing=former.tracing,
+                ),
+            )
+        except BaseException:
+            for one in backends:
+                # What holds nothing before it has a reactor has nothing to let go of.
+                if isinstance(one, Upstream) and hasattr(one, "leases"):
+                    noted(one.stop())
+            raise
+        new = [one for one in parts.backends if one not in former.backends]
         self._introduce(relay)
         try:
+            await begun(new, self._reactor)
+            if not daemon.running or daemon.tree is None or daemon.tree.service("frontends") is not frontends:
+                raise ReloadFailed("the listeners have been restarted, or the daemon ends")
             gone = await self._swap(settings, old, parts, frontends)
         except BaseException:
             del self._relays[relay.owner]
             relay.part()
             parts.server.stop()
+            _ended(parts, new)
             raise
-        self.settings = settings
+        self.settings, self._marks = settings, named
+        former.counters.show(parts.gauges, instead=former.gauges)
         daemon.parts = msgspec.structs.replace(parts, console=former.console)
+        await self._supervise(former)
         owner, self._owner = self._owner, relay.owner
         self._leaving[owner] = former
         leaving = Deferred.fromCoroutine(self._leave(former, gone, owner, settings.server.drain))
@@ -168,24 +185,33 @@ class InPlaceChange:
 
         leaving.addBoth(left)
 
-    def _backends(self, settings: Settings) -> list[Any]:
-        """The backends of a configuration: that of before where its table has not changed."""
-        kept = {
-            _table(one): standing.backend
-            for one, standing in zip(self.settings.providers, self._daemon.parts.backends, strict=True)
-        }
-        new = [one for one in settings.providers if _table(one) not in kept]
-        made = iter(backends_for(msgspec.structs.replace(settings, providers=tuple(new)), config.providers()))
-        found: dict[str, Any] = {}
-        for one in settings.providers:
-            backend = kept[_table(one)] if _table(one) in kept else next(made)
-            if backend.name in found:
+    def _backends(self, settings: Settings) -> tuple[list[Any], list[str]]:
+        """The backends of a configuration, and their marks: that of before, standing, wherever its mark is the same."""
+        kept: dict[str, Any] = dict(zip(self._marks, self._daemon.parts.backends, strict=True))
+        # A provider is not even looked at again; an upstream is nothing yet before it has a reactor.
+        known = {one.key: provider_mark(one, settings) for one in settings.providers}
+        new = tuple(one for one in settings.providers if known[one.key] not in kept)
+        made = backends_for(
+            msgspec.structs.replace(settings, providers=new), config.providers(), self._environ
+        )
+        fresh, upstreams = iter(made[: len(new)]), made[len(new) :]
+        backends = [kept.get(known[one.key]) or next(fresh) for one in settings.providers]
+        named = marks(settings, [*backends, *upstreams])
+        backends += [kept.get(mark, one) for mark, one in zip(named[len(backends) :], upstreams, strict=True)]
+        names: set[str] = set()
+        places = [f"{one.key}.use" for one in settings.providers]
+        places += [f"{one.key}.name" for one in settings.upstreams]
+        for place, backend in zip(places, backends, strict=True):
+            if backend.name in names:
                 wrong = f"its name is {backend.name!r}, like that of another"
-                raise ConfigurationError(
-                    [settings.problem(f"{one.key}.use", wrong, "names of providers are unique")]
+                right = (
+                    "names of providers are unique"
+                    if place.endswith("use")
+                    else "names of backends are unique"
                 )
-            found[backend.name] = backend
-        return list(found.values())
+                raise ConfigurationError([settings.problem(place, wrong, right)])
+            names.add(backend.name)
+        return backends, named
 
     def _ports(self, settings: Settings, frontends: Any) -> dict[str, InheritingReactor]:
         """For each listener the reactor that gives it its port: that of before where its endpoint has not changed."""
@@ -265,28 +291,38 @@ class InPlaceChange:
         await DeferredList([noted(maybeDeferred(one.close)) for one in listeners])
         relay.part()
         del self._relays[owner], self._leaving[owner]
-        await self._hand_backends_on(former)
+        serving = (self._daemon.parts, *self._leaving.values())
+        used = {id(one) for parts in serving for one in parts.backends}
+        await _ended(former, [one for one in former.backends if id(one) not in used])
 
-    async def _hand_backends_on(self, former: Parts) -> None:
-        """Supervise what serves now; stop what nobody uses any more."""
-        now = self._daemon.parts
-        used = {id(one.backend) for parts in (now, *self._leaving.values()) for one in parts.backends}
+    async def _supervise(self, former: Parts) -> None:
+        """Supervise what serves now. What does so no more is left as it is, for those whose calls it has."""
+        tree = self._daemon.tree
+        supervisor = None if tree is None else tree.service("backends")
+        now = self._daemon.parts.backends
         for standing in former.backends:
-            standing.leave()
-            if id(standing.backend) not in used and hasattr(standing.backend, "stop"):
-                standing.backend.stop()
-        supervisor = None if self._daemon.tree is None else self._daemon.tree.service("backends")
-        if supervisor is None or self._leaving or not self._daemon.running:
+            if standing not in now:
+                standing.leave()
+        if supervisor is None:
+            # It is being restarted, and asks for those of now.
             return
-        for child in list(supervisor.status().children):
-            await supervisor.remove(child.name)
-        for number, standing in enumerate(now.backends, 1):
-            await supervisor.add(backend_spec(standing, self._reactor, str(number)))
+        try:
+            for standing in former.backends:
+                if standing.left:
+                    await supervisor.remove(child_name(standing))
+            for standing in now:
+                if standing not in former.backends:
+                    await supervisor.add(backend_spec(standing, self._reactor))
+        except (KeyError, RuntimeError, ValueError):
+            log.failure("a backend is not supervised")
 
     def _draining(self) -> list[Deferred[None]]:
         """What is on its way out, for a daemon that ends meanwhile."""
         return list(self._gone.values())
 
 
-def _table(one: ProviderSettings) -> tuple[Any, ...]:
-    return one.use, repr(one.options), one.isolation
+def _ended(parts: Parts, standings: Sequence[Standing]) -> Deferred[Any]:
+    """Let parts hear of nothing any more, and stop what only they had; fires when that has stopped."""
+    for catalog in parts.catalogs:
+        catalog.close()
+    return DeferredList([noted(maybeDeferred(one.stop)) for one in standings])

@@ -31,12 +31,14 @@ class ListenService(Service):
 
     Attributes:
         ended: fails when the listener is lost (its ``lost`` has fired).
+        swapped: told of the frontend that another listener came with.
     """
 
     def __init__(self, frontend: Frontend, listener: Any, over: Callable[[Frontend], None]) -> None:
         self.frontend = frontend
         self.listener = listener
         self.ended: Deferred[None] = Deferred()
+        self.swapped: Callable[[Frontend], None] = lambda _: None
         self._over = over
         self._binding: Deferred[None] | None = None
         self._bound = False
@@ -58,6 +60,7 @@ class ListenService(Service):
     def swap(self, frontend: Frontend, listener: Any) -> Any:
         """Have another listener, which listens already; gives the one of before, whose end is not seen to here."""
         former, self.listener, self.frontend = self.listener, listener, frontend
+        self.swapped(frontend)
         if hasattr(listener, "lost"):
             listener.lost.addCallback(self._lost)
         return former

@@ -18,7 +18,7 @@ from erlmcp.tap._assembly import Parts, assemble
 from erlmcp.tap._exit import StartFailed
 from erlmcp.tap._frontends import OPEN
 from erlmcp.tap._listening import spell_address
-from erlmcp.telemetry import Sums, snapshot
+from erlmcp.telemetry import Counters, Sums, snapshot
 from erlmcp.workers import Crew, Place, Plan, Workers
 
 log = Logger(namespace="erlmcp.tap")
@@ -76,6 +76,8 @@ class Household:
         problems = unfit(settings)
         if problems:
             raise ConfigurationError(problems)
+        # What happens, happens in the workers: of a server that nobody is served by there is nothing to tell.
+        parts.counters.show(Counters(), instead=parts.gauges)
         self.parts: Parts = msgspec.structs.replace(parts, frontends=(), backends=())
         self.places: dict[str, Place] = {one.name: Place(one.name, one.endpoint) for one in settings.listen}
         self.crew = Crew(reactor, parts.engine, command(), self.plan(settings, sealing, self.places))

@@ -1,11 +1,11 @@
 """A backend that can be replaced while it is served, and what is done about one that keeps crashing."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError, TimeoutError  # noqa: A004 - Twisted's
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -26,6 +26,9 @@ from erlmcp.interfaces import (
 from erlmcp.protocol import McpError, errors
 
 log = Logger(namespace="erlmcp.tap")
+
+FIRST_WORDS = 10.0
+"""Seconds that a successor waits for what its upstreams say of themselves, while its predecessor serves."""
 
 IN_A_ROW = 3
 """Requests that a backend may fail by raising, one after the other, until it counts as crashed."""
@@ -93,6 +96,7 @@ class Standing:
         self._unwatch: Callable[[], None] | None = None
         self._failures = 0
         self._left = False
+        self._ahead = False
         self._heard: Any = None  # the backend whose end is listened for already
         self._serve()
 
@@ -129,12 +133,22 @@ class Standing:
         may: Callable[[str, str], Deferred[None] | None] | None = getattr(self._backend, "may_have", None)
         return None if may is None else may(method, name)
 
+    def start_ahead(self) -> Deferred[None] | None:
+        """As `start`, before anybody supervises it; whoever does then need not start it."""
+        begun = self._start()
+        self._ahead = True
+        return begun
+
     def start(self) -> Deferred[None] | None:
         """Start the backend of now, if it has to be; be told of its end, if it tells.
 
         Returns:
             A Deferred that fires once it can serve; None if it can.
         """
+        ahead, self._ahead = self._ahead, False
+        return None if ahead else self._start()
+
+    def _start(self) -> Deferred[None] | None:
         backend = self._backend
         ended: Deferred[None] | None = getattr(backend, "ended", None)
         if ended is not None and self._heard is not backend:
@@ -151,13 +165,19 @@ class Standing:
         """The backend of now."""
         return self._backend
 
+    @property
+    def left(self) -> bool:
+        """Whether nobody supervises it any more."""
+        return self._left
+
     def leave(self) -> None:
-        """Another has the backend from now on: it is not to be stopped here."""
+        """Nobody is to supervise it any more: it serves who still has it, until it is stopped for good."""
         self._left = True
+        self.crashed = None
 
     def stop(self) -> Deferred[None] | None:
         """Stop the backend of now; a Deferred that fires when it has stopped, or None."""
-        if self._left or not hasattr(self._backend, "stop"):
+        if not hasattr(self._backend, "stop"):
             return None
         stopping: Deferred[None] | None = self._backend.stop()
         return stopping
@@ -288,7 +308,7 @@ class BackendService(Service):
         if rest:
             self._open(rest)
             return None
-        if not self._first:
+        if not self._first or standing.refusing is not None:
             try:
                 standing.replace(self._reactor)
             except Exception as error:
@@ -305,12 +325,14 @@ class BackendService(Service):
         return standing.start()
 
     def stopService(self) -> Deferred[None] | None:
-        """Stop it; requests that come before it is built again are refused."""
+        """Stop it, unless it has been left; requests that come before it is built again are refused."""
         Service.stopService(self)
-        self._standing.crashed = None
-        self._standing.refuse("it is being restarted")
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        if self._standing.left:
+            return None
+        self._standing.crashed = None
+        self._standing.refuse("it is being restarted")
         return self._standing.stop()
 
     def detail(self) -> dict[str, Any]:
@@ -338,3 +360,27 @@ class BackendService(Service):
     def _crashed(self, error: Exception) -> None:
         self._breaker.crashed(self._reactor.seconds())
         self.ended.errback(error)
+
+
+async def begun(standings: Sequence[Standing], reactor: IReactorTime) -> None:
+    """Start backends before they are served, and wait until it is known what they offer, or that they are not there.
+
+    Args:
+        standings: the backends.
+        reactor: for time: nobody is waited for longer than `FIRST_WORDS`.
+
+    Raises:
+        Exception: one could not be started.
+    """
+    starting: list[Deferred[None]] = []
+    for one in standings:
+        begun = one.start_ahead()
+        word = getattr(one.backend, "first_word", lambda _: None)(FIRST_WORDS)
+        starting += [waiting for waiting in (begun, word) if waiting is not None]
+    started: Deferred[Any] = DeferredList(starting, fireOnOneErrback=True, consumeErrors=True)
+    try:
+        await started.addTimeout(FIRST_WORDS, reactor)
+    except TimeoutError:
+        log.warn("a backend says nothing yet; it is served as it is")  # noqa: G010 - Twisted's name
+    except FirstError as error:
+        error.subFailure.raiseException()

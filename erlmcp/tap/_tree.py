@@ -60,6 +60,7 @@ def tree(
     unready: Callable[[], str | None],
     frontends: ChildSpec | None = None,
     last: Sequence[ChildSpec] = (),
+    now: Callable[[], Parts] | None = None,
 ) -> Supervisor:
     """Make the tree.
 
@@ -70,18 +71,18 @@ def tree(
         unready: for the console's ``/readyz``.
         frontends: a child in place of the supervisor of the listeners; its service may have a ``drain``.
         last: further children, after all others.
+        now: gives what it runs when a part of the tree is made anew, which a reload may have changed; None for `parts`.
     """
+    current = now or (lambda: parts)
     specs: list[ChildSpec] = []
     if hasattr(parts.engine, "start"):  # another process's is started and closed there
         specs.append(ChildSpec("engine", partial(EngineService, parts.engine), shutdown=CLOSING))
     if parts.tracing is not None:
         specs.append(ChildSpec("tracing", _given(parts.tracing)))
     specs += [
-        ChildSpec("backends", _backends(parts.backends, reactor), shutdown="forever", ready=3600.0),
+        ChildSpec("backends", _backends(current, reactor), shutdown="forever", ready=3600.0),
         frontends
-        or ChildSpec(
-            "frontends", _frontends(parts.frontends, reactor, over), shutdown="forever", ready=3600.0
-        ),
+        or ChildSpec("frontends", _frontends(current, reactor, over), shutdown="forever", ready=3600.0),
     ]
     if parts.console is not None:
         specs.append(ChildSpec("telemetry", _console(parts.console, unready), shutdown=CLOSING))
@@ -105,7 +106,17 @@ def backend_spec(backend: Any, reactor: Any, name: str = "") -> ChildSpec:
         first[0] = False
         return made
 
-    return ChildSpec(f"{standing.kind}:{standing.name or name}", service)
+    return ChildSpec(child_name(standing, name), service)
+
+
+def child_name(standing: Standing, name: str = "") -> str:
+    """What a backend is called in the tree.
+
+    Args:
+        standing: the backend.
+        name: its name where it has none.
+    """
+    return f"{standing.kind}:{standing.name or name}"
 
 
 def listen_spec(frontend: Frontend, over: Over) -> ChildSpec:
@@ -120,30 +131,55 @@ def ailing(status: Status) -> str | None:
             return f"{child.name} is being restarted"
         if "refusing" in child.detail:
             return f"{child.name}: {child.detail['refusing']}"
+        if "failing" in child.detail:
+            return f"{child.name}: {child.detail['failing']}"
         below = ailing(child)
         if below is not None:
             return below
     return None
 
 
-def _backends(backends: Sequence[Any], reactor: Any) -> Callable[[], IService]:
-    # Made once: what the breakers know outlives a restart of their supervisor.
-    specs = [backend_spec(one, reactor, str(number)) for number, one in enumerate(backends, 1)]
-    return lambda: Supervisor("backends", specs, reactor, intensity=10, period=60.0)
+def _backends(now: Callable[[], Parts], reactor: Any) -> Callable[[], IService]:
+    # Each is made once: what the breakers know outlives a restart of their supervisor.
+    made: list[tuple[Any, ChildSpec]] = []
+
+    def service() -> IService:
+        made[:] = _once(made, now().backends, lambda one, number: backend_spec(one, reactor, str(number)))
+        return Supervisor("backends", [spec for _, spec in made], reactor, intensity=10, period=60.0)
+
+    return service
 
 
-def _frontends(frontends: Sequence[Frontend], reactor: Any, over: Over) -> Callable[[], IService]:
-    specs = [listen_spec(one, over) for one in frontends]
-    return lambda: Frontends("frontends", specs, reactor, intensity=5, period=60.0)
+def _frontends(now: Callable[[], Parts], reactor: Any, over: Over) -> Callable[[], IService]:
+    made: list[tuple[Any, ChildSpec]] = []
+
+    def service() -> IService:
+        made[:] = _once(made, now().frontends, lambda one, _: listen_spec(one, over))
+        return Frontends("frontends", [spec for _, spec in made], reactor, intensity=5, period=60.0)
+
+    return service
+
+
+def _once(
+    made: Sequence[tuple[Any, ChildSpec]], wanted: Sequence[Any], make: Callable[[Any, int], ChildSpec]
+) -> list[tuple[Any, ChildSpec]]:
+    """The specifications of what is wanted: of those that were made before, the same."""
+    before = {id(one): spec for one, spec in made}
+    return [(one, before.get(id(one)) or make(one, number)) for number, one in enumerate(wanted, 1)]
 
 
 def _listening(frontend: Frontend, over: Over) -> Callable[[], ListenService]:
+    current = [frontend]
     first = [True]
 
     def service() -> ListenService:
-        listener = frontend.listener if first[0] or frontend.remake is None else frontend.remake()
+        now = current[0]
+        listener = now.listener if first[0] or now.remake is None else now.remake()
         first[0] = False
-        return ListenService(frontend, listener, over)
+        made = ListenService(now, listener, over)
+        # What a reload has brought is what is made anew.
+        made.swapped = lambda other: current.__setitem__(0, other)
+        return made
 
     return service
 

@@ -46,6 +46,7 @@ class ViewMaker:
 
     Attributes:
         problems: keys, each with what is wrong about its value and what would be right.
+        catalogs: those of the servers.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ViewMaker:
         traced: Callable[[IAuthorize], IAuthorize] = lambda gate: gate,
     ) -> None:
         self.problems: list[tuple[str, str, str]] = []
+        self.catalogs: list[Catalog] = []
         self._settings = settings
         self._backends = {one.name: one for one in backends}
         self._catalog = catalog
@@ -76,6 +78,7 @@ class ViewMaker:
         return Views(main, {scope: self._server(one, self._offered(one)) for scope, one in wanted.items()})
 
     def _server(self, shown: _Shown, catalog: Catalog) -> Server:
+        self.catalogs.append(catalog)
         server, view, gates = self._settings.server, shown.view, self._gates
         authorize = SearchAuthorize(gates.authorize) if shown.search else gates.authorize
         return self._make(

@@ -20,6 +20,7 @@ from erlmcp.tap._lasting import set_apart
 from erlmcp.tap._logging import configure
 from erlmcp.tap._options import require_reactor
 from erlmcp.tap._retiring import Generation
+from erlmcp.tap._standing import begun
 from erlmcp.telemetry import snapshot
 from erlmcp.workers import Duties, Kit, Pulse, log_to_parent
 
@@ -77,9 +78,16 @@ class Serving:
                 up.errback(error)
 
         self._daemon.up = told
+        beginning = Deferred.fromCoroutine(self._begin())
+        beginning.addErrback(lambda failure: None if up.called else up.errback(failure))
+        return up
+
+    async def _begin(self) -> None:
+        if self._kit.begin.succeeds:
+            # Whoever has served until now does so until this one knows what its upstreams offer.
+            await begun(self._parts.backends, self._reactor)
         self._daemon.privilegedStartService()
         self._daemon.startService()
-        return up
 
     async def _end(self, seconds: float, *, gently: bool) -> None:
         # What it holds of sockets that are nobody's any more would keep clients waiting there.
@@ -98,7 +106,14 @@ class Serving:
         """How it fares."""
         active = self._parts.counters.gauges.get("erlmcp_connections_active", {})
         server = self._parts.server
-        return Pulse(int(sum(read() for read in active.values())), server.in_flight, server.parked)
+        tree = self._daemon.tree
+        backends = None if tree is None else tree.service("backends")
+        return Pulse(
+            int(sum(read() for read in active.values())),
+            server.in_flight,
+            server.parked,
+            [] if backends is None else list(backends.status().children),
+        )
 
     def counters(self) -> bytes:
         """What it has counted."""

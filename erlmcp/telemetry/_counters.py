@@ -5,7 +5,7 @@ make up never becomes a label of its own.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from zope.interface import implementer
 
@@ -107,9 +107,25 @@ class Counters:
         """Offer it no longer; nothing happens if it is not offered."""
         self.gauges.get(name, {}).pop(labels, None)
 
+    def show(self, those: "Counters", instead: "Counters | None" = None) -> None:
+        """Offer the values that others offer, too.
+
+        Args:
+            those: whose values are offered from now on.
+            instead: whose are offered no longer, where `those` do not have them.
+        """
+        for name, labels in [] if instead is None else list(_names(instead)):
+            self.no_gauge(name, labels)
+        for name, labels in _names(those):
+            self.gauge(name, labels, those.gauges[name][labels])
+
     def _slot(self, method: str, tool: str, outcome: str, transport: str, era: str) -> Histogram:
         if method not in METHODS:
             method = OTHER
         if len(self.requests) >= _MOST_SLOTS:
             tool = ""
         return self.requests.setdefault((method, tool, outcome, transport, era), Histogram())
+
+
+def _names(counters: Counters) -> Iterator[tuple[str, tuple[str, ...]]]:
+    return ((name, labels) for name, readers in counters.gauges.items() for labels in readers)

@@ -91,18 +91,19 @@ class Crew:
             one = self._warm[slot] = self._spawn(slot)
             one.gone.addErrback(self._cooled, one)
 
-    def start(self, slot: int) -> WorkerProcess:
+    def start(self, slot: int, *, succeeds: bool = False) -> WorkerProcess:
         """Begin a worker of a slot; see `make_ready`.
 
         Args:
             slot: from 1.
+            succeeds: whether another serves there until it does.
 
         Raises:
             Refused: the daemon ends.
         """
         if self.closed:
             raise Refused("the daemon has been told to end")
-        return self._warm.pop(slot, None) or self._spawn(slot)
+        return self._warm.pop(slot, None) or self._spawn(slot, succeeds=succeeds)
 
     def _cooled(self, failure: Failure, one: WorkerProcess) -> Failure | None:
         """It has ended; before anybody has asked for it, nobody hears of it."""
@@ -111,10 +112,10 @@ class Crew:
         del self._warm[one.slot]
         return None
 
-    def _spawn(self, slot: int) -> WorkerProcess:
+    def _spawn(self, slot: int, *, succeeds: bool = False) -> WorkerProcess:
         plan = self.plan
         places = {name: _door_address(place) for name, place in plan.places.items()}
-        begin = Begin(token_hex(4), slot, plan.settings, list(plan.keys), places)
+        begin = Begin(token_hex(4), slot, plan.settings, list(plan.keys), places, succeeds)
         one = WorkerProcess(self._reactor, self._arguments, begin)
         one.plan = plan
         guest = self._host.guest(lambda body: one.line.ask("news", body))
@@ -153,6 +154,7 @@ class Crew:
             await one.begin(sockets)
             await self._introduce(one)
             await one.serve()
+            await one.feel()
         except LineLost as error:
             in_time = late.active()
             await one.when_gone()

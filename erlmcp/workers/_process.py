@@ -26,7 +26,7 @@ CONTROL: Final = 3
 SILENCE: Final = 10.0
 """Seconds after which a worker that does not answer is killed."""
 _BEAT: Final = 1.0
-_LAST_WORDS: Final = 0.5
+_LAST_WORDS: Final = 0.2
 _COUNT_EVERY: Final = 5
 _NOT_THEIRS: Final = (
     "NOTIFY_SOCKET",
@@ -145,6 +145,10 @@ class WorkerProcess:
         """Have it listen. Raises as `begin`."""
         await self.line.ask("serve")
         self.state = State.READY
+
+    async def feel(self) -> None:
+        """Ask how it fares. Raises as `begin`."""
+        self._felt(await self.line.ask("pulse"))
 
     def connect(self, name: str, descriptor: int) -> Deferred[None]:
         """Hand it a connection of a listener."""

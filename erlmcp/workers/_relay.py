@@ -69,7 +69,7 @@ _read_step: Final = msgspec.msgpack.Decoder(Step).decode
 _SETTLING: Final = frozenset({"reply", "accept", "leave", "abandon", "lost"})
 
 Streams = Callable[[str, str, int], list[bytes]]
-"""Gives what follows an event of a stream that belongs to no call, and ends it: (session, stream, event) -> messages."""
+"""Gives what follows an event of a stream that belongs to no call, and ends it: session, stream, event -> messages."""
 
 
 @implementer(IExchange)

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, DeferredList, DeferredLock, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from erlmcp.supervision import ChildSpec, Supervisor
+from erlmcp.supervision import ChildSpec, Status, Supervisor
 from erlmcp.workers._crew import READY, Crew
 from erlmcp.workers._line import Refused
 from erlmcp.workers._process import SILENCE, WorkerDied, WorkerProcess
@@ -73,6 +73,12 @@ class Worker(Service):
             "parked": pulse.parked,
         }
 
+    def status(self) -> Status:
+        """What its process serves, as of a second ago."""
+        process = self._process
+        below = () if process is None else tuple(process.pulse.backends)
+        return Status(name=str(self.name), state="up", since=0.0, detail=self.detail(), children=below)
+
     def replace(self) -> Deferred[None]:
         """Let a new process take over where the one of now was made by another plan, then end that one gently.
 
@@ -87,12 +93,12 @@ class Worker(Service):
         former = self._process
         if former is None or former.plan is self._crew.plan or not self.running:
             return  # whoever starts it next goes by the plan of then
-        await self._start()
+        await self._start(succeeds=True)
         if former is not self._process:
             former.end(self._crew.plan.drain, gently=True)
 
-    async def _start(self) -> None:
-        process = self._coming = self._crew.start(self._slot)
+    async def _start(self, *, succeeds: bool = False) -> None:
+        process = self._coming = self._crew.start(self._slot, succeeds=succeeds)
         process.gone.addErrback(self._died, process)
         try:
             await self._crew.make_ready(process)

@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from erlmcp.supervision import Status
+
 
 class Begin(msgspec.Struct, array_like=True):
     """What a worker is to be.
@@ -14,6 +16,7 @@ class Begin(msgspec.Struct, array_like=True):
         settings: the configuration, as the daemon's entry reads it.
         keys: the sealing keys, newest first.
         places: listener's name -> where the parent accepts for it, if it is the parent that does; else empty.
+        succeeds: whether another serves in its slot until it does: then there is time to make everything ready.
     """
 
     owner: str
@@ -21,6 +24,7 @@ class Begin(msgspec.Struct, array_like=True):
     settings: bytes
     keys: list[bytes]
     places: dict[str, str]
+    succeeds: bool = False
 
 
 class Pulse(msgspec.Struct, array_like=True):
@@ -30,11 +34,13 @@ class Pulse(msgspec.Struct, array_like=True):
         connections: open ones.
         in_flight: calls that wait for something.
         parked: calls that wait for their client's answer.
+        backends: how what it serves fares.
     """
 
     connections: int
     in_flight: int
     parked: int = 0
+    backends: list[Status] = []
 
 
 class Ending(msgspec.Struct, array_like=True):
@@ -49,7 +55,8 @@ class Ending(msgspec.Struct, array_like=True):
     gently: bool
 
 
-encode: Final = msgspec.msgpack.Encoder().encode
+# What a backend says of itself may be anything.
+encode: Final = msgspec.msgpack.Encoder(enc_hook=str).encode
 read_begin: Final = msgspec.msgpack.Decoder(Begin).decode
 read_pulse: Final = msgspec.msgpack.Decoder(Pulse).decode
 read_ending: Final = msgspec.msgpack.Decoder(Ending).decode
