@@ -337,7 +337,7 @@ class WorkerTests(CrewTestCase):
         worker = self.worker()
         (process,) = self.shop.processes
         process.protocol.processExited(Failure(ProcessTerminated(signal=9)))
-        self.run_for(0.4)
+        self.run_for(0.1)
         self.assertNoResult(worker.ended)
         self.run_for(0.2)
         self.failureResultOf(worker.ended)

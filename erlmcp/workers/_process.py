@@ -26,7 +26,7 @@ CONTROL: Final = 3
 SILENCE: Final = 10.0
 """Seconds after which a worker that does not answer is killed."""
 _BEAT: Final = 1.0
-_LAST_WORDS: Final = 0.5
+_LAST_WORDS: Final = 0.2
 _COUNT_EVERY: Final = 5
 _NOT_THEIRS: Final = (
     "NOTIFY_SOCKET",
