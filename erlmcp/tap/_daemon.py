@@ -88,11 +88,7 @@ class Daemon(MultiService):
         self._stopping: Deferred[None] | None = None
         self._state = "starting"
         self._has_failed = False
-<<<<<<< HEAD
         self._hung_up = False
-=======
-        self._late = ""
->>>>>>> review5
 
     @property
     def unready(self) -> str | None:
@@ -189,15 +185,9 @@ class Daemon(MultiService):
     def _say_ready(self) -> None:
         log.info("ready")
         self._notifier.ready("ready")
-<<<<<<< HEAD
         hung_up, self._hung_up = self._hung_up, False
         if hung_up and self._state == "ready":
             self._hang_up(HANG_UP.name)
-=======
-        late, self._late = self._late, ""
-        if late and self._state == "ready":
-            self._hang_up(late)
->>>>>>> review5
 
     def _failed(self, failure: Failure) -> None:
         """The tree did not come up, or has not held: the process ends, with a status that says so."""
@@ -231,13 +221,6 @@ class Daemon(MultiService):
         if self.reload is None:
             hint = "restart it to take up another configuration"
             log.warn("{name}: this version does not reload: {hint}", name=name, hint=hint)  # noqa: G010 - Twisted's name
-<<<<<<< HEAD
-=======
-        elif self._state == "starting":
-            # What was changed after it was read, and before there was anybody to change it.
-            log.info("{name}: taken up once it is ready", name=name)
-            self._late = name
->>>>>>> review5
         elif self._state == "ready":
             self.take_up().addErrback(lambda failure: log.failure("the reload failed", failure))
 

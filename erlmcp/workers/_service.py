@@ -8,11 +8,7 @@ from twisted.internet.defer import Deferred, DeferredList, DeferredLock, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-<<<<<<< HEAD
 from erlmcp.supervision import Backoff, ChildSpec, Status, Supervisor
-=======
-from erlmcp.supervision import ChildSpec, Status, Supervisor
->>>>>>> review5
 from erlmcp.workers._crew import READY, Crew
 from erlmcp.workers._line import Refused
 from erlmcp.workers._process import SILENCE, WorkerDied, WorkerProcess
