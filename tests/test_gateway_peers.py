@@ -1,8 +1,8 @@
 """The official SDK on both sides of the gateway, in real processes: its clients (2.x in both modes, 1.x), its servers.
 
 What its clients see through the gateway is what they see of the server itself (`tests.test_peer_sdk`). Clients of the
-handshake era in front of a stdio upstream of that era are in `tests.test_gateway_matrix`: there each session has a child
-of its own, and a list that one of them changes in its child is not the list that the gateway shows.
+handshake era in front of a stdio upstream of that era are in `tests.test_gateway_matrix`: there each session has a
+child of its own, and a list that one of them changes in its child is not the list that the gateway shows.
 """
 
 import functools
