@@ -351,6 +351,13 @@ def rest(plan: Plan) -> None:
     plan.ceiling("import and start to ready", ours, 0.6, 0.6, f"sdk-low {theirs}")
 
 
+def workers(plan: Plan) -> None:
+    """Worker processes: what a request costs, how they share the load, what idle connections keep."""
+    from benchmarks import workers as section
+
+    section.workers(plan)
+
+
 SECTIONS: dict[str, Callable[[Plan], None]] = {
     "http": http,
     "http2": http2,
@@ -360,4 +367,5 @@ SECTIONS: dict[str, Callable[[Plan], None]] = {
     "gateway": gateway,
     "idle": idle,
     "rest": rest,
+    "workers": workers,
 }

@@ -7,12 +7,18 @@ import sys
 from pathlib import Path
 
 from benchmarks.environments import PEERS, ROOT, python_peer, typescript_peer, versions
-from benchmarks.processes import Server, free_port
+from benchmarks.processes import LOAD_CORE, SERVER_CORE, Server, cores, free_port
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile="]
 ERLMCP = [sys.executable, "-c", "import sys; from erlmcp.cli import main; sys.exit(main())"]
 PROVIDER = "benchmarks.peers.erlmcp_echo:provider"
 STDIO = [*ERLMCP, "stdio", "--provider", PROVIDER]
+_MOVED = (
+    "import os, sys; from erlmcp.cli import main; "
+    "os.sched_setaffinity(0, {int(sys.argv.pop(1))}); sys.exit(main())"
+)
+BEHIND = [sys.executable, "-c", _MOVED, str(LOAD_CORE if cores() > 1 else SERVER_CORE), *STDIO[len(ERLMCP) :]]
+"""Our stdio server behind a gateway, which starts it: on the core of the load, as the HTTP server behind one."""
 
 
 class Fleet:
@@ -98,7 +104,7 @@ class Fleet:
         if name == "erlmcp":
             command = [*TWISTD, "erlmcp", "--config", str(self._in_front_of(url, port))]
         elif name == "fastmcp":
-            target = [url] if url is not None else STDIO
+            target = [url] if url is not None else BEHIND
             command = [
                 python_peer("fastmcp", self.cache),
                 str(PEERS / "fastmcp_proxy.py"),
@@ -116,7 +122,7 @@ class Fleet:
                 "--log-level",
                 "ERROR",
             ]
-            command = [str(proxy), *options, "--", *STDIO]
+            command = [str(proxy), *options, "--", *BEHIND]
         log = self._log(f"gateway-{name}-{'stdio' if url is None else 'http'}")
         return Server(command, log, ports=[port], environment=self.environment), port
 
@@ -135,7 +141,7 @@ class Fleet:
             f'transport = "http"\nurl = "{url}"'
             if url is not None
             else (
-                f'transport = "stdio"\ncommand = {json.dumps(STDIO)}\n'
+                f'transport = "stdio"\ncommand = {json.dumps(BEHIND)}\n'
                 f"env = {{ PYTHONPATH = {json.dumps(self.environment['PYTHONPATH'])} }}"
             )
         )

@@ -331,13 +331,18 @@ class NonsenseTests(Answered):
         own: list[Any] = []
         others: list[Any] = []
         client = self.client(stub, on_log=others.append)
-        client.call("x", on_log=own.append)
-        client.call("y", on_progress=own.append)
-        client.call("z")
+        calls = [
+            client.call("x", on_log=own.append),
+            client.call("y", on_progress=own.append),
+            client.call("z"),
+        ]
         for about in (3, 4, 5):
             stub.wire.say(note("message", level="info", data=about), about=about)
         self.assertEqual([one.data for one in own], [3])
         self.assertEqual([one.data for one in others], [4, 5])
+        self.successResultOf(client.close())
+        for one in calls:
+            self.failureResultOf(one, Disconnected)
 
 
 class SubscriptionTests(Answered):

@@ -61,11 +61,11 @@ class SubscriptionTests(SynchronousTestCase):
             clock.advance(0)
             stub.wire.say(acknowledgement(stub))
             self.successResultOf(one.acknowledged)
-        stub.on("subscriptions/listen", McpError(-31002, "too many"))
+        stub.on("subscriptions/listen", McpError(-32601, "no such method"))
         stub.wire.cut()
         clock.advance(0)
         [refusal] = refusals
-        self.assertEqual(refusal.value.code, -31002)
+        self.assertEqual(refusal.value.code, -32601)
         self.assertFalse(client._connection.subscriptions)
 
     def test_subscribed_when_the_server_says_so(self) -> None:

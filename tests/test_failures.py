@@ -1,12 +1,14 @@
 """What fails in a real daemon, what the others see of it, and how long until it is healed: the table of failures.
 
 Each case breaks something while a steady client calls on, and notes how long until all was well again. The upstream's
-row comes with the gateway, the two of the governor with the governor; a killed worker is in the tests of workers.
+row comes with the gateway, the two of the governor with the governor. `tests.chaos` breaks things at random.
 """
 
 import contextlib
 import http.client
 import json
+import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 from unittest import TestCase
 
+from erlmcp.admin import AdminError, ask
 from tests.certificates import write_certificate
 from tests.daemon import ERLMCP, PATIENCE, Daemon, environment, free_port
 
@@ -130,6 +133,14 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def note(what: str, since: float, promised: str) -> None:
+    """Print how long it took to heal."""
+    print(
+        f"\n      {what}: healed in {(time.monotonic() - since) * 1000:.0f} ms (promised: {promised})",
+        end=" ",
+    )
+
+
 class FailureTests(TestCase):
     """The rows that can be broken so far. The times are printed, beside what the table promises."""
 
@@ -193,12 +204,6 @@ class FailureTests(TestCase):
         tree = json.loads(done.stdout)["tree"]
         return {child["name"]: child for part in tree["children"] for child in part["children"]}
 
-    def note(self, what: str, since: float, promised: str) -> None:
-        print(
-            f"\n      {what}: healed in {(time.monotonic() - since) * 1000:.0f} ms (promised: {promised})",
-            end=" ",
-        )
-
     def ends_well(self) -> None:
         self.client.close()
         self.assertEqual(self.daemon.stop(), 0, self.daemon.output())
@@ -220,7 +225,7 @@ class FailureTests(TestCase):
             line.sendall(json.dumps({**body, "params": params}).encode() + b"\n")
             answer = json.loads(stream.readline())
             self.assertEqual(answer["result"]["content"][0]["text"], "still here")
-            self.note("an invalid message", began, "100 ms")
+            note("an invalid message", began, "100 ms")
             stream.close()
             with socket.create_connection(("127.0.0.1", self.lines), PATIENCE) as browser:
                 browser.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n" + json.dumps(body).encode())
@@ -245,7 +250,7 @@ class FailureTests(TestCase):
             self.assertEqual((status, answer["result"]["isError"]), (200, True))
             said = answer["result"]["content"][0]["text"]
             self.assertEqual(self.client.text("echo", text="next"), "next")
-            self.note("a tool that raises", began, "at once")
+            note("a tool that raises", began, "at once")
             steady.more()
         self.assertEqual((steady.wrong, steady.broken), ([], []))
         reference = said.rpartition(" ")[2].rstrip(".")
@@ -266,7 +271,7 @@ class FailureTests(TestCase):
                 self.assertNotIn("state of this backend", json.dumps(answer), number)
             began = time.monotonic()
             until(lambda: self.generation() == "2")
-            self.note("a provider that crashes", began, "1 s")
+            note("a provider that crashes", began, "1 s")
             found = self.status()["provider:fragile"]
             self.assertEqual((found["state"], found["restarts"]), ("up", 1))
             self.assertIn("the state of this backend is lost", found["error"])
@@ -281,7 +286,7 @@ class FailureTests(TestCase):
             steady.more()
             began = time.monotonic()
             until(lambda: self.generation() not in ("", "1", "2"))
-            self.note("a provider that kept crashing", began, "15 s, left alone")
+            note("a provider that kept crashing", began, "15 s, left alone")
             self.assertEqual(self.ready()[0], 200)
         self.assertEqual((steady.wrong, steady.broken), ([], []))
         self.ends_well()
@@ -305,7 +310,7 @@ class FailureTests(TestCase):
             began = time.monotonic()
             self.assertEqual(self.client.text("lose_port", port=self.lines), "lost")
             until(self.listens)
-            self.note("a listener that has lost its port", began, "1 s")
+            note("a listener that has lost its port", began, "1 s")
             steady.more()
             self.assertEqual((steady.wrong, steady.broken), ([], []))
             # Those that it had are gone with it.
@@ -337,3 +342,76 @@ class FailureTests(TestCase):
                 return b"-32600" in line.recv(1000)
         except OSError:
             return False
+
+
+class WorkerFailureTests(TestCase):
+    """The row of workers: each is a process of its own, and dies alone."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.port = free_port()
+        self.runtime = self.folder / "run"
+        config = self.folder / "erlmcp.toml"
+        config.write_text(
+            f"""
+            [server]
+            runtime = '{self.runtime}'
+            workers = 2
+            [[provider]]
+            use = 'tests.peers.worker_provider:provider'
+            [[provider]]
+            use = 'tests.peers.crashing_provider:saboteur'
+            [[listen]]
+            transport = 'http'
+            endpoint = 'tcp:{self.port}:interface=127.0.0.1'
+            """
+        )
+        self.daemon = self.enterContext(Daemon(["--config", str(config)], [self.port]))
+        until(lambda: len(self.pids()) == 2)
+
+    def pids(self) -> dict[str, int]:
+        """The processes of the workers that are up, by slot."""
+        try:
+            tree = ask(self.runtime, "status")["tree"]
+        except AdminError:
+            return {}
+        found = [child for part in tree["children"] for child in part["children"]]
+        return {
+            one["name"]: one["detail"]["pid"]
+            for one in found
+            if one["name"].startswith("worker:") and one["state"] == "up"
+        }
+
+    def serves(self, pid: int) -> bool:
+        """Whether new connections come to this process."""
+        for _ in range(64):
+            client = Client(self.port)
+            try:
+                if client.text("pid") == str(pid):
+                    return True
+            finally:
+                client.close()
+        return False
+
+    def test_a_worker_is_killed(self) -> None:
+        """Its connections drop, the other one serves on, and a new one listens in its place."""
+        before = self.pids()
+        victim = min(before)
+        with contextlib.ExitStack() as stack:
+            steady = [stack.enter_context(Steady(self.port)) for _ in range(8)]
+            began = time.monotonic()
+            os.kill(before[victim], signal.SIGKILL)
+            until(lambda: self.pids().get(victim, before[victim]) != before[victim])
+            now = self.pids()
+            until(lambda: self.serves(now[victim]))
+            note("a killed worker", began, "1 s")
+            for one in steady:
+                one.more()
+        self.assertEqual([one.wrong for one in steady], [[]] * 8)
+        # One call of each connection that it had, and no other.
+        self.assertLessEqual(max(len(one.broken) for one in steady), 1)
+        self.assertEqual(
+            {slot: pid for slot, pid in now.items() if slot != victim}.items() - before.items(), set()
+        )
+        self.assertIn("signal SIGKILL", self.daemon.output())
+        self.assertEqual(self.daemon.stop(), 0, self.daemon.output())

@@ -198,8 +198,7 @@ class Connection:
         if self.edge is None:
             if self._under_way is None:
                 self._open()
-        elif self.edge.asks_again:
-            # A session has been told already.
+        else:
             self.subscriptions.connected(self.edge)
 
     # losing

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from erlmcp.client._errors import BadAnswer, Busy, ClientError, Disconnected, ServerError, TimedOut
 from erlmcp.client._parts import read_problem, read_tied, read_withdrawn
+from erlmcp.client._responses import Response, Responses
 from erlmcp.client._wire import Outgoing, Wire, WireError
 from erlmcp.jsonrpc import (
     Codec,
@@ -140,6 +141,7 @@ class Conversation:
         self._asked = 0.0  # seconds with a question open, until
         self._asked_until = 0.0
         self._wheel = wheel
+        self._responses = Responses(wire, wheel, lambda: self._over is not None)
         self._clock = clock
         self._audience = audience
         self._bound = in_flight
@@ -253,13 +255,11 @@ class Conversation:
 
     def answer(self, id: int | str, result: dict[str, Any]) -> None:  # noqa: A002 - JSON-RPC's own name
         """Answer a request of the server."""
-        if self._over is None:
-            self.wire.send(Outgoing(encode_result(id, result)))
+        self._responses.send(encode_result(id, result))
 
     def refuse(self, id: int | str, code: int, message: str) -> None:  # noqa: A002 - JSON-RPC's own name
         """Answer a request of the server with an error."""
-        if self._over is None:
-            self.wire.send(Outgoing(encode_error(id, code, message)))
+        self._responses.send(encode_error(id, code, message))
 
     def retire(self) -> "Deferred[None]":
         """Take no more requests, let those under way come to their end, and then close the wire.
@@ -315,6 +315,8 @@ class Conversation:
         """See `Inbox`."""
         if isinstance(outgoing, Attempt) and outgoing.id in self._open:
             self._fail(outgoing, Disconnected(self.peer, error))
+        elif isinstance(outgoing, Response):
+            self._responses.failed(outgoing, error)
 
     def ended(self, outgoing: Outgoing) -> None:
         """See `Inbox`."""

@@ -18,6 +18,9 @@ _METHOD_HEADERS: Final[dict[str, Headers]] = {
 }
 
 
+_MOST_HEADERS: Final = 256
+
+
 class Edge(Protocol):
     """One era, spoken over one conversation.
 
@@ -72,6 +75,7 @@ class Modern:
         self.server = server
         self._identity = identity
         self._linked = conversation.wire.linked
+        self._headers: dict[tuple[str, str], Headers] = {}  # of those that were asked for last
         conversation.by_notice = not self._linked
 
     def request(
@@ -101,13 +105,22 @@ class Modern:
 
     def _mirrored(self, method: str, params: dict[str, Any]) -> Headers:
         """The standard headers (basic/transports/streamable-http, "Request Metadata")."""
-        standard = _METHOD_HEADERS.get(method) or (_VERSION, (b"mcp-method", encode_header_value(method)))
         known = METHODS.get(method)
         field = None if known is None else known.name_field
         value = None if field is None else params.get(field)
-        if isinstance(value, str):
-            return (*standard, (b"mcp-name", encode_header_value(value)))
-        return standard
+        if not isinstance(value, str):
+            return _standard(method)
+        headers = self._headers.get((method, value))
+        if headers is None:
+            headers = (*_standard(method), (b"mcp-name", encode_header_value(value)))
+            if len(self._headers) >= _MOST_HEADERS:
+                self._headers.clear()
+            self._headers[method, value] = headers
+        return headers
+
+
+def _standard(method: str) -> Headers:
+    return _METHOD_HEADERS.get(method) or (_VERSION, (b"mcp-method", encode_header_value(method)))
 
 
 class Handshake:

@@ -11,9 +11,12 @@ from twisted.logger import Logger
 from erlmcp.client._conversation import Attempt
 from erlmcp.client._edges import Edge
 from erlmcp.client._errors import ClientError, ServerError
+from erlmcp.protocol import errors
 
 log = Logger(namespace="erlmcp.client")
 
+_PASSING: Final = frozenset((errors.OVERLOADED, errors.RATE_LIMITED, errors.SHUTTING_DOWN))
+_BUSY: Final = frozenset((429, 500, 502, 503, 504))
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 _UPDATED: Final = "notifications/resources/updated"
@@ -128,6 +131,7 @@ class Subscriptions:
         self._wanted = wanted
         self._edge: Edge | None = None
         self._counts: dict[str, int] = {}
+        self._missed: dict[Subscription, None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -158,9 +162,15 @@ class Subscriptions:
     def connected(self, edge: Edge) -> None:
         """There is an edge (again), or one that stands has ended some streams."""
         if edge is self._edge and not edge.asks_again:
-            return  # everybody has been seen to
+            # Everybody has been seen to, but those for whom the server was not reached.
+            missed, self._missed = self._missed, {}
+            for one in missed:
+                if one in self._all:
+                    self._listen_handshake(one, edge, again=True)
+            return
         self._edge = edge
         self._counts = {}
+        self._missed = {}
         for one in list(self._all):
             if one.attempt is None:
                 self._listen(one, edge)
@@ -212,8 +222,7 @@ class Subscriptions:
 
         def failed(failure: Any) -> None:
             failure.trap(ClientError, CancelledError)
-            if failure.check(ServerError) and one.attempt is attempt:
-                # Asking again would be answered the same.
+            if _is_final(failure) and one.attempt is attempt:
                 self._all.pop(one, None)
                 one.attempt = None
                 one.refused(failure)
@@ -226,25 +235,34 @@ class Subscriptions:
         one.attempt = attempt
         attempt.done.addCallbacks(ended, failed)
 
-    def _listen_handshake(self, one: Subscription, edge: Edge) -> None:
+    def _listen_handshake(self, one: Subscription, edge: Edge, *, again: bool = False) -> None:
         server = edge.server
+        asked = []
         accepted: dict[str, Any] = {
             f"{kind}ListChanged": True for kind in sorted(one.kinds) if server.offers(kind, "listChanged")
         }
-        waits: list[Deferred[None]] = []
         if one.uris and server.offers("resources", "subscribe"):
             accepted["resourceSubscriptions"] = sorted(one.uris)
             for uri in sorted(one.uris):
-                self._counts[uri] = self._counts.get(uri, 0) + 1
-                if self._counts[uri] == 1:
-                    waits.append(self._tell("resources/subscribe", uri, edge))
-
-        def told(_: Any) -> None:
-            if one in self._all and self._edge is edge:
-                one.honoured(accepted)
-
+                self._counts[uri] = self._counts.get(uri, 0) + (not again)
+                if again or self._counts[uri] == 1:
+                    asked.append(edge.request("resources/subscribe", {"uri": uri}).done)
         # Over HTTP what is asked next may overtake it.
-        DeferredList(waits).addCallback(told)
+        DeferredList(asked, consumeErrors=True).addCallback(self._subscribed, one, edge, accepted)
+
+    def _subscribed(self, outcomes: Any, one: Subscription, edge: Edge, accepted: dict[str, Any]) -> None:
+        if self._edge is not edge or one not in self._all:
+            return
+        failures = [result for good, result in outcomes if not good]
+        for failure in failures:
+            log.warn("resources/subscribe: {error}", error=failure.value)  # noqa: G010 - Twisted's
+        if all(map(_is_final, failures)):
+            one.honoured(accepted)
+        else:
+            # Over HTTP the connection may break, and the edge stay.
+            one.interrupted = True
+            self._missed[one] = None
+            self._wanted()
 
     def _closed(self, one: Subscription) -> None:
         if one not in self._all:
@@ -258,14 +276,20 @@ class Subscriptions:
                 if self._counts.get(uri, 0) > 0:
                     self._counts[uri] -= 1
                     if not self._counts[uri]:
-                        self._tell("resources/unsubscribe", uri, self._edge)
+                        done = self._edge.request("resources/unsubscribe", {"uri": uri}).done
+                        done.addErrback(_unsubscribed_not)
         if not one.acknowledged.called:
             one.acknowledged.cancel()
             one.acknowledged.addErrback(lambda _: None)
 
-    @staticmethod
-    def _tell(method: str, uri: str, edge: Edge) -> Deferred[None]:
-        return edge.request(method, {"uri": uri}).done.addCallbacks(
-            lambda _: None,
-            lambda failure: log.warn("{method} {uri}: {error}", method=method, uri=uri, error=failure.value),  # noqa: G010 - Twisted's name
-        )
+
+def _is_final(failure: Any) -> bool:
+    """Whether asking again would be answered the same."""
+    error = failure.value
+    if not isinstance(error, ServerError):
+        return False
+    return error.code not in _PASSING and error.answered_with not in _BUSY
+
+
+def _unsubscribed_not(failure: Any) -> None:
+    log.debug("resources/unsubscribe: {error}", error=failure.value)

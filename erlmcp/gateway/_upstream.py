@@ -147,7 +147,8 @@ class Upstream:
         self._memory: dict[str, str] = {}
         self._watchers: list[Watcher] = []
         self._definitions = Definitions(
-            cache_scope="private", expected=frozenset({"tools", "prompts", "resources"})
+            cache_scope="private",
+            expected=frozenset({"tools", "prompts", "resources", "completions", "logging", "subscribe"}),
         )
         self._pinned: Seat | None = None
         self._failures = 0

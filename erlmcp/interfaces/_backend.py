@@ -44,8 +44,9 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
         instructions: guidance for the model, empty for none.
         ttl_ms: how long lists of this backend may be thought fresh.
         cache_scope: ``public`` or ``private``.
-        expected: which of ``tools``, ``prompts`` and ``resources`` there may be later, of a backend that does not know
-            yet: clients are told at their beginning what there is to ask for, and some never again.
+        expected: which of ``tools``, ``prompts``, ``resources``, ``completions``, ``logging`` and ``subscribe`` there may
+            be later, of a backend that does not know yet: clients are told at their beginning what there is to ask
+            for, and some never again.
         stale: why this may not be true any more, for the operator; empty while it is. Clients learn the backend's
             name alone: the reason may have addresses in it.
     """

@@ -19,6 +19,7 @@ from erlmcp.interfaces import (
     IExchange,
     KeyChange,
     KeySnapshot,
+    NotDurable,
     Principal,
 )
 from erlmcp.protocol import (
@@ -270,6 +271,11 @@ class Sessions:
             await self._engine.put(key, value, expires=session.expires, durable=True)
         except EngineFull:
             raise errors.overloaded("there is no room to keep more of sessions; try again later") from None
+        except NotDurable:
+            # It holds until a restart. The engine has said in the log why, and tries again by itself.
+            raise errors.overloaded(
+                "what is kept of sessions cannot be written now; try again later"
+            ) from None
 
     def forget(self, session: Session) -> None:
         """Keep nothing of it in this process."""

@@ -37,6 +37,14 @@ _ENCODING: Final = b"accept-encoding"
 _IDENTITY: Final = (_ENCODING, b"identity")
 _FLEETING: Final = frozenset((b"cookie", b"dpop", b"last-event-id", b"traceparent", b"tracestate"))
 
+_LASTING: Final = frozenset(
+    (b"accept", b"content-type", b"mcp-method", b"mcp-name", b"mcp-protocol-version", b"user-agent")
+)
+_SHORT: Final = 128
+
+_lines: Final[
+    dict[tuple[bytes, bytes], bytes]
+] = {}  # fields of requests that are right, as HTTP/1.1 writes them
 _names: Final[set[bytes]] = set()  # those of requests that were looked at, and are right
 _seen: Final[set[bytes]] = set()  # those of answers
 
@@ -49,14 +57,26 @@ def fault_in(request: WebRequest) -> str | None:
     target = request.target
     if not target.startswith(b"/") or target.translate(None, _IN_TARGETS):
         return f"the target {target[:80]!r} is not a path: a slash, then visible ASCII"
-    for name, value in request.headers:
+    for pair in request.headers:
+        if pair in _lines:
+            continue
+        name, value = pair
         if name not in _names:
             fault = _fault_in_name(name)
             if fault:
                 return fault
         if value.translate(None, _IN_VALUES):
             return f"the value of the header {name.decode('ascii')} has a line break or another control character"
+        _remember(name, value)
     return None
+
+
+def _remember(name: bytes, value: bytes) -> None:
+    """Keep a right field for the next time, if it is one that most requests have, and nobody's secret."""
+    if name in _LASTING and len(value) <= _SHORT:
+        if len(_lines) >= _KNOWN:
+            _lines.clear()
+        _lines[name, value] = b"%b: %b\r\n" % (name, value)
 
 
 def _fault_in_name(name: bytes) -> str | None:
@@ -99,9 +119,12 @@ def head_of_one(request: WebRequest, authority: bytes) -> bytes:
     parts = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target, authority)]
     encoding = b"accept-encoding: identity\r\n"
     for pair in headers:
-        parts.append(b"%b: %b\r\n" % pair)
-        if pair[0] == _ENCODING:
-            encoding = b""
+        line = _lines.get(pair)
+        if line is None:
+            line = b"%b: %b\r\n" % pair
+            if pair[0] == _ENCODING:
+                encoding = b""
+        parts.append(line)
     parts.append(encoding)
     if request.body or request.method in _WITH_LENGTH:
         parts.append(b"content-length: %d\r\n\r\n" % len(request.body))

@@ -1,19 +1,22 @@
 """The workers as services: one child for each slot, under a supervisor that restarts what dies."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from erlmcp.supervision import ChildSpec, Status, Supervisor
+from erlmcp.supervision import Backoff, ChildSpec, Status, Supervisor
 from erlmcp.workers._crew import READY, Crew
 from erlmcp.workers._line import Refused
 from erlmcp.workers._process import SILENCE, WorkerDied, WorkerProcess
 
 log = Logger()
+
+_BACKOFF: Final = Backoff(base=0.25, limit=2.0)
+"""Short: the connections that the kernel gives to a slot wait as long as it has no worker, whoever else serves."""
 
 
 class Worker(Service):
@@ -157,7 +160,9 @@ class Workers(Supervisor):
             for slot in range(1, count + 1)
         ]
         self.slots = [spec.name for spec in specs]
-        super().__init__("workers", specs, clock, intensity=intensity * count, period=period)
+        super().__init__(
+            "workers", specs, clock, intensity=intensity * count, period=period, backoff=_BACKOFF
+        )
 
     def privilegedStartService(self) -> Deferred[None]:
         """Bind; the workers come later, as whom the daemon is then."""
