@@ -89,7 +89,12 @@ class PlaceTests(SocketTestCase):
         self.folder.symlink_to("/")
         self.assertIn("is no directory", str(self.assertRaises(ValueError, self.service.startService)))
         missing = AdminService(self.reactor, self.folder.with_name("a") / "b", {})
-        self.assertRaises(FileNotFoundError, missing.startService)
+        error = self.assertRaises(ValueError, missing.startService)
+        self.assertIn("cannot be made: No such file or directory; make ", str(error))
+        file = self.folder.with_name("file")
+        file.write_text("")
+        error = self.assertRaises(ValueError, AdminService(self.reactor, file, {}).startService)
+        self.assertIn("is no directory", str(error))
 
     def test_of_somebody_else(self) -> None:
         self.folder.mkdir(mode=0o700)

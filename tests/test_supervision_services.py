@@ -311,8 +311,17 @@ class StopTests(SupervisorTestCase):
         self.successResultOf(supervisor.stopService())
         self.assertEqual(self.journal, ["start a", "stop a"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        # Whoever waits for the start hears of it; where nobody does, nothing is logged.
+        self.assertIsNone(self.successResultOf(started))
         ready.callback(None)
-        self.assertNoResult(started)
+
+    def test_who_waits_for_the_start_hears_of_the_stop(self) -> None:
+        self.next["a"] = {"starting": Deferred()}
+        supervisor = self.supervisor(self.spec("a"))
+        heard: list[Any] = []
+        supervisor.startService().addErrback(heard.append)
+        self.successResultOf(supervisor.stopService())
+        self.assertEqual([str(failure.value) for failure in heard], ["root was stopped before it was ready"])
 
     def test_twice(self) -> None:
         supervisor = self.started(self.spec("a"))

@@ -65,6 +65,17 @@ class FormTests(OutputTestCase):
         self.assertTrue(all(line.startswith("\t") for line in rest), rest)
         self.assertIn("\tbuiltins.ValueError: why", rest)
 
+    def test_whose_it_is(self) -> None:
+        """What a worker says must not pass for the daemon's own word."""
+        for form, said in (("text", "worker 2: stopped"), ("journal", "[erlmcp.test] worker 2: stopped")):
+            self.logger(form).info("stopped", worker=2)
+            self.assertIn(said, self.written()[-1])
+        self.logger("text").info("worker {worker}: {text}", worker=2, text="printed")
+        self.assertTrue(self.written()[-1].endswith("] worker 2: printed"))
+        self.logger("json").info("stopped", worker=2)
+        record = json.loads(self.written()[-1])
+        self.assertEqual((record["message"], record["worker"]), ("stopped", 2))
+
     def test_journal(self) -> None:
         """Every line has its priority, those of a traceback too; the journal has the time itself."""
         log = self.logger("journal", "debug")

@@ -12,7 +12,20 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.engine import EmbeddedEngine
 from erlmcp.telemetry import Counters, Sums, snapshot
-from erlmcp.workers import Crew, Duties, Kit, Line, Place, Plan, Pulse, Refused, State, Worker, Workers
+from erlmcp.workers import (
+    Crew,
+    Duties,
+    Kit,
+    Line,
+    Place,
+    Plan,
+    Pulse,
+    Refused,
+    State,
+    Worker,
+    WorkerDied,
+    Workers,
+)
 from erlmcp.workers import _duties as duties_module
 from tests.lines import World
 
@@ -71,6 +84,10 @@ class Process:
         if self.over:
             raise ProcessExitedAlready
         self.finish(ProcessTerminated(signal=number))
+
+    def loseConnection(self) -> None:
+        """Its output is read no more."""
+        self.finish(ProcessTerminated(signal=9))
 
     def finish(self, reason: Exception) -> None:
         if not self.over:
@@ -136,6 +153,11 @@ class CrewTestCase(SynchronousTestCase):
         self.shop.turn(seconds)
         for _ in range(12):
             self.shop.turn()
+
+    def replaced(self, worker: Worker) -> Deferred[None]:
+        """Have it replaced by another plan."""
+        self.crew.plan = self.plan()
+        return worker.replace()
 
     def worker(self, slot: int = 1) -> Worker:
         """A worker that serves."""
@@ -252,7 +274,7 @@ class WorkerTests(CrewTestCase):
 
     def test_a_successor(self) -> None:
         worker = self.worker()
-        replaced = Deferred.fromCoroutine(worker.replace())
+        replaced = self.replaced(worker)
         self.run_for()
         self.successResultOf(replaced)
         former, new = self.shop.processes
@@ -266,7 +288,7 @@ class WorkerTests(CrewTestCase):
     def test_a_successor_that_cannot(self) -> None:
         worker = self.worker()
         self.shop.wrong = "no"
-        replaced = Deferred.fromCoroutine(worker.replace())
+        replaced = self.replaced(worker)
         self.run_for()
         self.failureResultOf(replaced, Refused)
         self.assertEqual(worker.detail()["pid"], 1000)
@@ -274,7 +296,51 @@ class WorkerTests(CrewTestCase):
         self.flushLoggedErrors()
 
     def test_nobody_to_replace(self) -> None:
-        self.successResultOf(Deferred.fromCoroutine(Worker(self.crew, 1).replace()))
+        self.successResultOf(self.replaced(Worker(self.crew, 1)))
+
+    def test_it_is_by_the_plan_of_now_already(self) -> None:
+        worker = self.worker()
+        self.successResultOf(worker.replace())
+        self.assertEqual(len(self.shop.processes), 1)
+
+    def test_one_that_was_begun_before_the_plan_changed(self) -> None:
+        worker = Worker(self.crew, 1)
+        started = worker.startService()
+        replaced = self.replaced(worker)
+        self.run_for()
+        self.run_for()
+        self.successResultOf(started)
+        self.successResultOf(replaced)
+        former, new = self.shop.processes
+        self.assertEqual((former.work.told[-1], new.work.told), (("end", DRAIN, True), ["start"]))
+
+    def test_a_successor_that_dies_says_how(self) -> None:
+        worker = self.worker()
+        replaced = self.replaced(worker)
+        self.shop.processes[1].finish(ProcessTerminated(signal=signal.SIGSEGV))
+        self.run_for()
+        error = self.failureResultOf(replaced, WorkerDied).value
+        self.assertEqual(str(error), "worker 1 has ended before it was ready: signal SIGSEGV")
+        self.assertEqual(worker.detail()["pid"], 1000)
+
+    def test_a_successor_that_is_never_ready(self) -> None:
+        worker = self.worker()
+        replaced = self.replaced(worker)
+        self.shop.processes[1].duties.line.asked = lambda what, body: Deferred()
+        for _ in range(61):
+            self.run_for(1.0)
+        error = self.failureResultOf(replaced, WorkerDied).value
+        self.assertIn("it was not ready within 60 s", str(error))
+        self.assertEqual((worker.detail()["pid"], self.crew.ready), (1000, 1))
+
+    def test_output_that_a_child_of_it_keeps_open(self) -> None:
+        worker = self.worker()
+        (process,) = self.shop.processes
+        process.protocol.processExited(Failure(ProcessTerminated(signal=9)))
+        self.run_for(0.1)
+        self.assertNoResult(worker.ended)
+        self.run_for(0.2)
+        self.failureResultOf(worker.ended)
 
 
 class CrewTests(CrewTestCase):
@@ -346,8 +412,16 @@ class CrewTests(CrewTestCase):
         del got
         late = self.connection()
         self.crew.accepted("other", late)
+        again = self.worker(2)  # who has no use for it: it goes on waiting
+        self.assertNotEqual(late.fileno(), -1)
+        self.crew.drop("other")
+        self.assertEqual(late.fileno(), -1)
+        late = self.connection()
+        self.crew.accepted("other", late)
         self.crew.close()
         self.assertEqual(late.fileno(), -1)
+        self.successResultOf(again.replace())
+        self.failureResultOf(Worker(self.crew, 2).startService(), Refused)
 
     def test_too_many_wait(self) -> None:
         from erlmcp.workers import _crew
@@ -421,6 +495,7 @@ class WorkersTests(CrewTestCase):
         self.run_for()
         self.successResultOf(started)
         self.assertEqual((self.steps, self.crew.ready), (["bind"], 2))
+        self.crew.plan = self.plan()
         replaced = Deferred.fromCoroutine(self.workers.replace())
         self.run_for()
         self.run_for()
@@ -447,6 +522,54 @@ class WorkersTests(CrewTestCase):
         self.run_for(0.1)
         self.run_for()
         self.assertEqual((len(self.shop.processes), self.crew.ready), (3, 2))
+        self.flushLoggedErrors()
+
+    def test_one_that_dies_while_it_is_replaced(self) -> None:
+        self.workers.startService()
+        self.run_for()
+        self.run_for()
+        self.crew.plan = self.plan()
+        replaced = Deferred.fromCoroutine(self.workers.replace())
+        self.shop.processes[0].finish(ProcessTerminated(signal=signal.SIGKILL))
+        for _ in range(4):
+            self.run_for(0.1)
+        self.successResultOf(replaced)
+        self.assertEqual(self.crew.ready, 2)
+        serving = [one for one in self.crew.processes if one.state is State.READY]
+        self.assertTrue(all(one.plan is self.crew.plan for one in serving))
+        self.flushLoggedErrors()
+
+    def test_the_second_successor_cannot(self) -> None:
+        self.workers.startService()
+        self.run_for()
+        self.run_for()
+        former, self.crew.plan = self.crew.plan, self.plan()
+        build = Process.build
+
+        def second_wrong(process: Process, kit: Kit) -> Any:
+            if kit.begin.slot == 2:
+                raise ValueError("not this one")
+            return build(process, kit)
+
+        self.patch(Process, "build", second_wrong)
+        replaced = Deferred.fromCoroutine(self.workers.replace())
+        self.run_for()
+        self.run_for()
+        self.failureResultOf(replaced, Refused)
+        self.patch(Process, "build", build)
+        self.crew.plan = former
+        put_back = Deferred.fromCoroutine(self.workers.put_back())
+        self.run_for()
+        self.run_for()
+        self.successResultOf(put_back)
+        serving = [one for one in self.crew.processes if one.state is State.READY]
+        self.assertEqual([one.plan is former for one in serving], [True, True])
+        self.crew.plan = self.plan()
+        self.shop.wrong = "not this one either"
+        put_back = Deferred.fromCoroutine(self.workers.put_back())
+        self.run_for()
+        self.successResultOf(put_back)
+        self.assertEqual(self.crew.ready, 2)
         self.flushLoggedErrors()
 
     def test_a_port_that_is_taken(self) -> None:

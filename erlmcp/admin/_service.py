@@ -19,6 +19,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
 from erlmcp.admin._ask import SOCKET
+from erlmcp.transports import clear_stale
 
 log = Logger(namespace="erlmcp.admin")
 
@@ -58,6 +59,7 @@ class AdminService(Service):
         Service.startService(self)
         _prepare(self._folder)
         path = self._folder / SOCKET
+        clear_stale(str(path))
         try:
             self._port = self._reactor.listenUNIX(
                 str(path), self._factory, backlog=CONNECTIONS, mode=0o600, wantPID=True
@@ -170,7 +172,15 @@ def _peer(handle: socket.socket) -> int:
 
 
 def _prepare(folder: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:
+        raise ValueError(f"the runtime directory {folder} is no directory") from None
+    except OSError as error:
+        raise ValueError(
+            f"the runtime directory {folder} cannot be made: {error.strerror}; make {folder.parent} first, writable for"
+            " the daemon's user, or name another ([server] runtime)"
+        ) from None
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise ValueError(f"the runtime directory {folder} is no directory")

@@ -14,7 +14,16 @@ from twisted.python.failure import Failure
 
 from erlmcp.supervision._incarnation import Incarnation
 from erlmcp.supervision._rules import Action, End, Ready, Refused, Removed, Restarting, Rules, Start, Stop
-from erlmcp.supervision._terms import AutoShutdown, Backoff, ChildSpec, StartFailure, Status, Strategy, spell
+from erlmcp.supervision._terms import (
+    AutoShutdown,
+    Backoff,
+    ChildSpec,
+    NotReady,
+    StartFailure,
+    Status,
+    Strategy,
+    spell,
+)
 
 log = Logger(namespace="erlmcp.supervision")
 
@@ -144,7 +153,8 @@ class Supervisor(MultiService):
         """Start the children in order.
 
         Returns:
-            fires when all are ready; fails with `StartFailure` when one does not become ready, and `ended` with it.
+            fires when all are ready; fails with `StartFailure` when one does not become ready, and `ended` with it;
+            and with `NotReady` when it is stopped before.
 
         Raises:
             StartFailure: if that is known at once.
@@ -415,6 +425,10 @@ class Supervisor(MultiService):
             for waiting in self._removals.pop(name):
                 waiting.callback(None)
         if self._stopped is not None:
+            if self._started is not None and not self._started.called:
+                self._started.errback(NotReady(f"{self.name} was stopped before it was ready"))
+                # Whoever has stopped it knows; nobody else need have listened.
+                self._started.addErrback(lambda _: None)
             self._stopped.callback(None)
             return
         Service.stopService(self)

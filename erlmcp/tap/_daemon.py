@@ -223,6 +223,7 @@ class Daemon(MultiService):
             log.warn("{name}: this version does not reload: {hint}", name=name, hint=hint)  # noqa: G010 - Twisted's name
         elif self._state == "starting":
             # What was changed after it was read, and before there was anybody to change it.
+            log.info("{name}: taken up once it is ready", name=name)
             self._late = name
         elif self._state == "ready":
             self.take_up().addErrback(lambda failure: log.failure("the reload failed", failure))
@@ -255,7 +256,8 @@ class Daemon(MultiService):
             drained = await self._within(self._drain, [*draining, maybeDeferred(self.parts.server.drain)])
             if not drained:
                 left = self.parts.server.in_flight
-                log.warn("not everything ended in time: closing {left} calls", left=left)  # noqa: G010 - Twisted's name
+                what = f"{left} calls" if left else "connections"
+                log.warn("not everything ended in time: closing {what}", what=what)  # noqa: G010 - Twisted's name
             self.parts.server.stop()
             if not drained:
                 # What was just answered would be lost with a connection that is cut.

@@ -16,7 +16,7 @@ from erlmcp.tap._exit import StartFailed
 from erlmcp.tap._logging import configure
 from erlmcp.tap._parent import Household, sealing_of, unfit
 from erlmcp.transports import BindError
-from erlmcp.workers import LineLost, Place, Refused
+from erlmcp.workers import Place, Refused, WorkerDied
 
 log = Logger(namespace="erlmcp.tap")
 
@@ -86,6 +86,8 @@ class Reload:
                 said = "the reload failed; the log says why"
                 try:
                     said = await self._once()
+                except Exception:  # noqa: BLE001 - those that are asked for meanwhile have their turn all the same
+                    log.failure("the reload failed, the configuration of before goes on")
                 finally:
                     for one in asked:
                         one.callback(said)
@@ -153,15 +155,24 @@ class HouseholdChange:
             if workers is None:
                 raise ReloadFailed("the workers have not started")
             await workers.replace()
-        except (ConfigurationError, ReloadFailed, Refused, LineLost) as error:
+        except (ConfigurationError, ReloadFailed, Refused, WorkerDied) as error:
             crew.plan = plan
+            if crew.closed:
+                raise ReloadFailed("the daemon has been told to end") from error
+            if workers is not None:
+                await workers.put_back()
             for place in new:
-                await place.shut()
+                await self._shut(place)
             raise ReloadFailed(str(error)) from error
         household.settings, household.places = settings, places
         kept = set(map(id, places.values()))
         for place in (one for one in plan.places.values() if id(one) not in kept):
-            await place.shut()
+            await self._shut(place)
+
+    async def _shut(self, place: Place) -> None:
+        await place.shut()
+        if self._household.crew.plan.places.get(place.name) is None:
+            self._household.crew.drop(place.name)
 
     async def _bind(self, settings: Settings) -> tuple[dict[str, Place], list[Place]]:
         """All places of a configuration: those that are bound already, and the new ones."""

@@ -99,10 +99,18 @@ _LEGACY: Final = frozenset({"system", "format", "isError", "failure", "why", "pr
 
 
 def _lines(event: Event, *, traceback: bool) -> list[str]:
-    lines = _message(event).split("\n")
+    lines = f"{_whose(event)}{_message(event)}".split("\n")
     if traceback and has_traceback(event):
         lines += _safe(_traceback(event)).rstrip("\n").split("\n")
     return lines
+
+
+def _whose(event: Event) -> str:
+    """Which of several processes says so: without it "stopped" would be read as the daemon's own word."""
+    worker = event.get("worker")
+    if not isinstance(worker, int) or str(event.get("log_format", "")).startswith("worker {worker}"):
+        return ""
+    return f"worker {worker}: "
 
 
 def _message(event: Event) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from erlmcp.transports._lines import LineConnection
     from erlmcp.transports._outgoing import Outgoing
     from erlmcp.transports._peers import peer_of, tune
+    from erlmcp.transports._stale import clear_stale
     from erlmcp.transports._stdio import StdioTransport
     from erlmcp.transports._streams import claim_standard_streams
     from erlmcp.transports._tcp import StreamListener, TcpTransport
@@ -29,6 +30,7 @@ _MODULES = {
     "TcpTransport": "_tcp",
     "bind": "_binding",
     "claim_standard_streams": "_streams",
+    "clear_stale": "_stale",
     "listen": "_binding",
     "parse": "_binding",
     "peer_of": "_peers",
@@ -48,6 +50,7 @@ __all__ = [
     "TcpTransport",
     "bind",
     "claim_standard_streams",
+    "clear_stale",
     "listen",
     "parse",
     "peer_of",

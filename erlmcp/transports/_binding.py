@@ -20,6 +20,8 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from erlmcp.transports._stale import clear_stale
+
 log = Logger()
 
 _FORMS: Mapping[str, str] = {
@@ -115,10 +117,20 @@ def listen(
     def name_it(failure: Failure) -> IListeningPort:
         raise BindError(description, _reason(failure.value)) from failure.value
 
+    path = _unix_path(description)
+    if path is not None:
+        clear_stale(path)
     listening = endpoint.listen(factory)
     if description.removeprefix(_WRAPPER).startswith("systemd:"):
         listening.addCallback(_not_ours)
     return listening.addErrback(name_it)
+
+
+def _unix_path(description: str) -> str | None:
+    kind, *rest = split(description.removeprefix(_WRAPPER))
+    if kind[1] != "unix":
+        return None
+    return next((value for name, value in rest if name in (None, "address")), None)
 
 
 def _not_ours(port: Any) -> Any:

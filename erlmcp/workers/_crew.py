@@ -18,13 +18,15 @@ from erlmcp.telemetry import Sums
 from erlmcp.workers._adopting import spell
 from erlmcp.workers._line import LineLost, Refused, pair
 from erlmcp.workers._places import Place
-from erlmcp.workers._process import State, WorkerProcess
+from erlmcp.workers._process import State, WorkerDied, WorkerProcess
 from erlmcp.workers._words import Begin
 
 log = Logger()
 
 _WAITING: Final = 1024
 """Accepted connections that may wait for a worker, where none is there; more are closed."""
+READY: Final = 60.0
+"""Seconds that a worker has to become ready."""
 _COUNTING: Final = 2.0
 """Seconds that a worker has to say what it has counted."""
 
@@ -57,11 +59,13 @@ class Crew:
     Attributes:
         plan: likewise; what comes after a change of it is made by the new one.
         processes: all that are there, those that end among them.
+        closed: whether nobody is to be started any more, as the daemon ends.
     """
 
     def __init__(self, reactor: Any, engine: IEngine, arguments: Sequence[str], plan: Plan) -> None:
         self.plan = plan
         self.processes: list[WorkerProcess] = []
+        self.closed = False
         self._reactor = reactor
         self._host = EngineHost(engine, reactor)
         self._arguments = arguments
@@ -82,6 +86,7 @@ class Crew:
 
     def warm(self, slots: int) -> None:
         """Begin a worker for each slot: their interpreters start at the same time, and are made ready in turn."""
+        self.closed = False
         for slot in range(1, slots + 1):
             one = self._warm[slot] = self._spawn(slot)
             one.gone.addErrback(self._cooled, one)
@@ -92,7 +97,12 @@ class Crew:
         Args:
             slot: from 1.
             succeeds: whether another serves there until it does.
+
+        Raises:
+            Refused: the daemon ends.
         """
+        if self.closed:
+            raise Refused("the daemon has been told to end")
         return self._warm.pop(slot, None) or self._spawn(slot, succeeds=succeeds)
 
     def _cooled(self, failure: Failure, one: WorkerProcess) -> Failure | None:
@@ -107,6 +117,7 @@ class Crew:
         places = {name: _door_address(place) for name, place in plan.places.items()}
         begin = Begin(token_hex(4), slot, plan.settings, list(plan.keys), places, succeeds)
         one = WorkerProcess(self._reactor, self._arguments, begin)
+        one.plan = plan
         guest = self._host.guest(lambda body: one.line.ask("news", body))
         one.line.asked = lambda what, body: guest.asked(body) if what == "engine" else _unknown(what)
         one.line.told = lambda what, body: guest.told(body) if what == "engine" else _unknown(what)
@@ -130,21 +141,43 @@ class Crew:
 
         Raises:
             Refused: it cannot; why.
-            LineLost: it has gone.
+            WorkerDied: it has gone, or was killed as it was not ready in time.
         """
         index = one.slot - 1
         sockets = {
             name: [each.fileno() for each in place.sockets[index]]
-            for name, place in self.plan.places.items()
+            for name, place in one.plan.places.items()
             if index < len(place.sockets)
         }
-        await one.begin(sockets)
-        await self._introduce(one)
-        await one.serve()
-        await one.feel()
+        late = self._reactor.callLater(READY, one.kill)
+        try:
+            await one.begin(sockets)
+            await self._introduce(one)
+            await one.serve()
+            await one.feel()
+        except LineLost as error:
+            in_time = late.active()
+            await one.when_gone()
+            how = one.how if in_time else f"it was not ready within {READY:g} s"
+            raise WorkerDied(f"worker {one.slot} has ended before it was ready: {how}") from error
+        finally:
+            if late.active():
+                late.cancel()
         log.info("worker {slot} is ready, process {pid}", slot=one.slot, pid=one.pid)
-        while self._waiting:
-            self.accepted(*self._waiting.popleft())
+        # Those for whom nobody is there yet wait again.
+        waiting, self._waiting = self._waiting, deque()
+        for name, connection in waiting:
+            self.accepted(name, connection)
+
+    def drop(self, name: str) -> None:
+        """Let nobody wait any more who came by a door that has been closed.
+
+        Args:
+            name: the listener's.
+        """
+        for one in [each for each in self._waiting if each[0] == name]:
+            self._waiting.remove(one)
+            one[1].close()
 
     def accepted(self, name: str, connection: socket.socket) -> None:
         """Hand a connection that came by a door to the worker that has the fewest.
@@ -194,7 +227,8 @@ class Crew:
         return done.addCallback(counted)
 
     def close(self) -> None:
-        """Let nobody wait any more, and nobody be there for nothing."""
+        """Let nobody wait any more, nobody be there for nothing, and nobody else begin."""
+        self.closed = True
         for slot in list(self._warm):
             self._warm.pop(slot).end(0.0, gently=False)
         while self._waiting:

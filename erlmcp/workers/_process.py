@@ -26,6 +26,7 @@ CONTROL: Final = 3
 SILENCE: Final = 10.0
 """Seconds after which a worker that does not answer is killed."""
 _BEAT: Final = 1.0
+_LAST_WORDS: Final = 0.2
 _COUNT_EVERY: Final = 5
 _NOT_THEIRS: Final = (
     "NOTIFY_SOCKET",
@@ -66,6 +67,8 @@ class WorkerProcess:
         pulse: how it fares.
         handed: connections that it was handed since it last told how it fares.
         counted: what it has counted, as of the last time that it was asked.
+        plan: what it was made by; whoever makes it says so.
+        how: how the process has ended, in words; empty until then.
         gone: fires when the process has ended and its output is read: None if it was to end, else with `WorkerDied`.
     """
 
@@ -77,6 +80,8 @@ class WorkerProcess:
         self.pulse = Pulse(0, 0)
         self.handed = 0
         self.counted = b""
+        self.plan: Any = None
+        self.how = ""
         self.gone: Deferred[None] = Deferred()
         self.line = Line()
         self._reactor = reactor
@@ -198,10 +203,18 @@ class WorkerProcess:
             except ProcessExitedAlready:
                 log.debug("worker {slot} has gone already", slot=self.slot)
 
+    def exited(self) -> None:
+        """The process has ended. What it has written is waited for, but not for a child of its that has its output."""
+        transport = self._transport
+        if transport is not None:
+            closing = self._reactor.callLater(_LAST_WORDS, transport.loseConnection)
+            self.gone.addBoth(_cancel, closing)
+
     def ended(self, reason: Failure) -> None:
-        """The process has ended."""
+        """The process has ended, and its output too."""
         wanted = self.state is State.ENDING
         self.state = State.GONE
+        self.how = _said(reason)
         self._transport = None
         if self._beat.active():
             self._beat.cancel()
@@ -209,7 +222,7 @@ class WorkerProcess:
         if wanted:
             self.gone.callback(None)
         else:
-            self.gone.errback(WorkerDied(f"worker {self.slot} has ended by itself: {_said(reason)}"))
+            self.gone.errback(WorkerDied(f"worker {self.slot} has ended by itself: {self.how}"))
 
     def _counted(self, counted: bytes) -> None:
         self.counted = counted
@@ -264,6 +277,10 @@ class _Output(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 - Twisted's names
         """Read some of it."""
         (self._events if childFD == 1 else self._words).feed(data)
+
+    def processExited(self, reason: Failure) -> None:  # noqa: ARG002, N802 - Twisted's name and signature
+        """The process has gone."""
+        self._worker.exited()
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         """The process has gone, and its output is read."""

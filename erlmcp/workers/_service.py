@@ -4,18 +4,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from erlmcp.supervision import Backoff, ChildSpec, Status, Supervisor
-from erlmcp.workers._crew import Crew
+from erlmcp.workers._crew import READY, Crew
+from erlmcp.workers._line import Refused
 from erlmcp.workers._process import SILENCE, WorkerDied, WorkerProcess
 
 log = Logger()
 
-_READY: Final = 60.0
-"""Seconds that a worker has to become ready."""
 _BACKOFF: Final = Backoff(base=0.25, limit=2.0)
 """Short: the connections that the kernel gives to a slot wait as long as it has no worker, whoever else serves."""
 
@@ -38,11 +37,13 @@ class Worker(Service):
         self._slot = slot
         self._process: WorkerProcess | None = None
         self._coming: WorkerProcess | None = None
+        # A process is started, then replaced, then replaced again: never two at once.
+        self._turns = DeferredLock()
 
     def startService(self) -> Deferred[None]:
         """Start a process; fires when it serves."""
         super().startService()  # type: ignore[no-untyped-call]
-        return Deferred.fromCoroutine(self._start())
+        return self._turns.run(lambda: Deferred.fromCoroutine(self._start()))
 
     def stopService(self) -> Deferred[None]:
         """End it, as soon as what is under way allows; fires when it has gone."""
@@ -81,17 +82,23 @@ class Worker(Service):
         below = () if process is None else tuple(process.pulse.backends)
         return Status(name=str(self.name), state="up", since=0.0, detail=self.detail(), children=below)
 
-    async def replace(self) -> None:
-        """Let a new process take over, then end the former one gently.
+    def replace(self) -> Deferred[None]:
+        """Let a new process take over where the one of now was made by another plan, then end that one gently.
 
-        Raises:
-            Exception: the new one cannot serve; the former goes on.
+        One that is only just being started is waited for: it may have been begun before the plan changed.
+
+        Returns:
+            fails if the new one cannot serve; the former goes on.
         """
+        return self._turns.run(lambda: Deferred.fromCoroutine(self._replace()))
+
+    async def _replace(self) -> None:
         former = self._process
-        if former is None:
-            return
+        if former is None or former.plan is self._crew.plan or not self.running:
+            return  # whoever starts it next goes by the plan of then
         await self._start(succeeds=True)
-        former.end(self._crew.plan.drain, gently=True)
+        if former is not self._process:
+            former.end(self._crew.plan.drain, gently=True)
 
     async def _start(self, *, succeeds: bool = False) -> None:
         process = self._coming = self._crew.start(self._slot, succeeds=succeeds)
@@ -148,7 +155,7 @@ class Workers(Supervisor):
                 name=f"worker:{slot}",
                 factory=lambda slot=slot: Worker(crew, slot),  # type: ignore[misc]
                 shutdown=crew.plan.drain + 2 * SILENCE,
-                ready=_READY,
+                ready=READY + SILENCE,  # the crew is the first to lose patience, and says why
             )
             for slot in range(1, count + 1)
         ]
@@ -215,5 +222,25 @@ class Workers(Supervisor):
         """
         for name in self.slots:
             worker = self.service(name)
-            if isinstance(worker, Worker):
+            if not isinstance(worker, Worker):
+                continue  # it is being restarted, by the plan of now
+            try:
                 await worker.replace()
+            except WorkerDied:
+                # If the former has died meanwhile, the supervisor has taken over.
+                if worker.running:
+                    raise
+
+    async def put_back(self) -> None:
+        """Replace those again that are by another plan than that of now, after a replacement that failed."""
+        for name in self.slots:
+            worker = self.service(name)
+            if isinstance(worker, Worker):
+                try:
+                    await worker.replace()
+                except (WorkerDied, Refused) as error:
+                    log.error(  # noqa: TRY400 - no place in our code
+                        "{name} goes on with the configuration that was not taken up: {why}; restart the daemon",
+                        name=name,
+                        why=str(error),
+                    )
