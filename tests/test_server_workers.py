@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp import Context, Provider
 from erlmcp.engine import EmbeddedEngine
+from erlmcp.interfaces import Complete, Definitions, NeedsInput, Outcome, Request, ToolDefinition
 from erlmcp.protocol import KeyRing
 from erlmcp.testing import Harness, MemoryExchange
 from erlmcp.workers import Line, LineLost, Relay
@@ -172,6 +173,87 @@ class ModernTests(PairTestCase):
         self.assertTrue(self.here.server.quiet)
         self.here.server.drain()
         self.here.server.stop()
+
+
+class HereTests(PairTestCase):
+    """A backend's own state that is of use in one process alone."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.came: list[str] = []
+        for house in (self.here, self.there):
+            house.catalog.add_backend(Holding(house.server._owner, self.came))  # type: ignore[arg-type]
+
+    def asked(self) -> str:
+        state: str = self.here.call("hold", capabilities=CAN).result["requestState"]
+        return state
+
+    def retry(self, state: str) -> MemoryExchange:
+        params = {"requestState": state, "inputResponses": {"sure": ANSWER}}
+        exchange = self.there.call("hold", capabilities=CAN, params=params)
+        self.turn()
+        return exchange
+
+    def test_a_retry(self) -> None:
+        """It comes back to where its state is of use; who is to go waits for it."""
+        state = self.asked()
+        self.assertFalse(self.here.server.quiet)
+        self.retry(state)
+        self.assertEqual(self.came, ["aa aa"])
+        self.assertTrue(self.here.server.quiet)
+
+    def test_nobody_comes(self) -> None:
+        self.asked()
+        self.here.clock.advance(601)
+        self.assertTrue(self.here.server.quiet)
+        self.asked()
+        self.here.server.drain()
+        self.assertTrue(self.here.server.quiet)
+
+    def test_its_process_has_gone(self) -> None:
+        state = self.asked()
+        self.lines[0].cut()
+        self.turn()
+        self.assertIn("outcome is unknown", self.retry(state).replies[0][1]["error"]["message"])
+        self.assertEqual(self.came, [])
+
+    def test_no_more_than_may_be_waited_for(self) -> None:
+        parking = self.here.server.parking
+        self.patch(parking, "_total", 1)
+        states = [self.asked(), self.asked()]
+        self.assertEqual(len(parking.awaited), 1)
+        for state in states:
+            self.retry(state)
+        self.assertEqual(self.came, ["aa aa", "aa aa"])
+
+
+class Holding:
+    """A backend that keeps the rest of a call in the memory of its process."""
+
+    name = "holding"
+
+    def __init__(self, owner: str, came: list[str]) -> None:
+        self._owner = owner
+        self._came = came
+
+    def definitions(self) -> Definitions:
+        wire = msgspec.Raw(b'{"name":"hold","inputSchema":{"type":"object"}}')
+        return Definitions(tools={"hold": ToolDefinition(name="hold", wire=wire)})
+
+    def watch(self, watcher: Any) -> Any:
+        del watcher
+        return lambda: None
+
+    def dispatch(self, request: Request) -> Outcome:
+        state = request.params.request_state
+        if state is msgspec.UNSET:
+            question = {
+                "method": "elicitation/create",
+                "params": {"message": "?", "requestedSchema": {"type": "object"}},
+            }
+            return NeedsInput({"sure": question}, self._owner, here=True)
+        self._came.append(f"{self._owner} {state}")
+        return Complete({"content": []})
 
 
 class HandshakeTests(PairTestCase):

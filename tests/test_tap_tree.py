@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+from msgspec import structs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import capturedLogs
 from zope.interface import implementer
@@ -12,7 +13,15 @@ from erlmcp.interfaces import Change, Complete, Definitions, IBackend
 from erlmcp.protocol import McpError, errors
 from erlmcp.supervision import ChildSpec, Status
 from erlmcp.tap._frontends import Frontend
-from erlmcp.tap._standing import IN_A_ROW, BackendService, Breaker, Crashed, Standing
+from erlmcp.tap._standing import (
+    FIRST_WORDS,
+    IN_A_ROW,
+    BackendService,
+    Breaker,
+    Crashed,
+    Standing,
+    begun,
+)
 from erlmcp.tap._tree import CLOSING, ailing
 from tests.test_tap_daemon import DaemonTestCase, Listener
 
@@ -29,6 +38,7 @@ class Backend:
         self.answer: Any = Complete({})
         self.ended: Deferred[None] = Deferred()
         self.watchers: list[Any] = []
+        self.starts = 0
         self.stops = 0
         self.bound: Any = None
 
@@ -46,6 +56,9 @@ class Backend:
 
     def bind(self, reactor: Any) -> None:
         self.bound = reactor
+
+    def start(self) -> None:
+        self.starts += 1
 
     def stop(self) -> None:
         self.stops += 1
@@ -301,6 +314,11 @@ class TreeTests(DaemonTestCase):
         daemon.parts = type(daemon.parts)(**{**kept, "frontends": frontends})
         return daemon
 
+    def run_hooks(self) -> None:
+        """The reactor runs from now on."""
+        for hook, args, named in self.reactor.whenRunningHooks:
+            hook(*args, **named)
+
     def remake(self, name: str) -> Losable:
         made = Losable(name, self.journal)
         self.remade.append(made)
@@ -420,6 +438,75 @@ class TreeTests(DaemonTestCase):
         self.signal("SIGHUP")
         self.assertEqual(asked, [1])
 
+    def test_a_reload_that_is_asked_for_too_early(self) -> None:
+        """It is done once there is something to reload."""
+        asked: list[int] = []
+        self.one.binding = Deferred()
+        daemon = self.daemon()
+        daemon.reload = lambda: cast("Any", asked.append(1) or succeed(None))
+        daemon.startService()
+        assert self.signal is not None
+        self.signal("SIGHUP")
+        self.assertEqual(asked, [])
+        self.one.binding.callback(None)
+        self.run_hooks()
+        self.assertEqual(asked, [1])
+        self.successResultOf(daemon.stopService())
+
+    def test_parts_that_a_reload_has_brought(self) -> None:
+        """What is made anew is what is there now, and what has stayed keeps what is known of it."""
+        kept, gone, new = Backend("kept"), Backend("gone"), Backend("new")
+        standings = [Standing(one) for one in (kept, gone)]
+        daemon = self.daemon()
+        daemon.parts = structs.replace(daemon.parts, backends=standings)
+        daemon.startService()
+        daemon.parts = structs.replace(daemon.parts, backends=[standings[0], Standing(new)])
+        supervisor = daemon.tree.service("backends")
+        daemon.tree.restart("backends")
+        self.reactor.advance(1)
+        self.assertIsNot(daemon.tree.service("backends"), supervisor)
+        self.assertEqual((kept.stops, gone.stops, new.stops), (1, 1, 0))
+        self.assertEqual([one.refusing for one in daemon.parts.backends], [None, None])
+        self.successResultOf(daemon.stopService())
+
+    def test_a_listener_that_a_reload_has_brought(self) -> None:
+        daemon = self.started()
+        service = daemon.tree.service("frontends").service("listen:one")
+        brought, anew = Losable("one", self.journal), Losable("one", self.journal)
+        service.swap(Frontend(brought, "tcp:2", False, lambda: anew), brought)
+        brought.lost.callback("closed")
+        self.reactor.advance(2)
+        self.assertIs(daemon.tree.service("frontends").service("listen:one").listener, anew)
+        self.successResultOf(daemon.stopService())
+
+    def test_what_has_been_left(self) -> None:
+        """It serves who still has it, and nobody stops it but who says so."""
+        backend = Backend()
+        standing = Standing(backend)
+        service = BackendService(standing, Breaker(), self.reactor, first=True)
+        self.assertIsNone(standing.start_ahead())
+        service.startService()
+        self.assertEqual(backend.starts, 1, "it has been started before")
+        standing.leave()
+        self.assertIsNone(service.stopService())
+        self.assertEqual((backend.stops, standing.refusing), (0, None))
+        backend.ended.errback(ValueError("late"))
+        standing.stop()
+        self.assertEqual(backend.stops, 1)
+
+    def test_begun(self) -> None:
+        """What does not begin is told at once; what says nothing is not waited for long."""
+        slow, quick = Backend(), Backend()
+        slow.first_word = lambda seconds: Deferred()  # type: ignore[attr-defined]
+        beginning = Deferred.fromCoroutine(begun([Standing(slow), Standing(quick)], self.reactor))
+        self.assertNoResult(beginning)
+        self.reactor.advance(FIRST_WORDS)
+        self.successResultOf(beginning)
+        broken = Backend()
+        broken.start = lambda: fail(ValueError("no"))  # type: ignore[method-assign]
+        beginning = Deferred.fromCoroutine(begun([Standing(slow), Standing(broken)], self.reactor))
+        self.failureResultOf(beginning, ValueError)
+
     def test_stopped_before_the_start(self) -> None:
         self.successResultOf(self.daemon().stopService())
 
@@ -439,3 +526,8 @@ class TreeTests(DaemonTestCase):
             children=(Status(name="b", state="up", since=0.0, children=(leaf,)),),
         )
         self.assertEqual(ailing(root), "provider:x: it keeps crashing")
+        leaf = structs.replace(leaf, detail={"failing": "it has not been heard yet", "stale": "so"})
+        root = structs.replace(
+            root, children=(structs.replace(leaf, name="upstream:y", detail={"stale": "so"}), leaf)
+        )
+        self.assertEqual(ailing(root), "provider:x: it has not been heard yet", "only for what is ours")

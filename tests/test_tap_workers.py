@@ -121,6 +121,70 @@ class InPlaceTests(DaemonTestCase):
         await self.gone()
         self.assertEqual(self.change._draining(), [])
 
+    def upstream(self, name: str, port: int, more: str = "") -> str:
+        return f'[[upstream]]\nname = "{name}"\ntransport = "tcp"\nendpoint = "tcp:127.0.0.1:{port}"\n{more}'
+
+    def line(self, port: int) -> str:
+        """A listener for lines, that upstreams may be reached at: the gateway itself."""
+        endpoint = f"tcp:{port}:interface=127.0.0.1"
+        return f'[[listen]]\nname = "line"\ntransport = "tcp"\nendpoint = "{endpoint}"\nview = "own"\n'
+
+    async def test_upstreams(self) -> None:
+        """What has not changed is the same object, supervised as before; what has ends once nobody has it."""
+        reload = await self.begin()
+        assert self.daemon is not None
+        port = free_port()
+        own = '[[server_view]]\nname = "own"\nbackends = ["workers"]\n'
+        kept, moved, gone = (self.upstream(name, port) for name in ("kept", "moved", "gone"))
+        for wanted in ("", kept + moved + gone):
+            self.write("", own + self.line(port) + wanted)
+            self.assertEqual(await reload(), "reloaded")
+        for name in ("kept", "moved", "gone"):
+            self.assertEqual(int(text_of(await self.call(f"{name}.pid"))), os.getpid())
+        before = {one.name: one for one in self.daemon.parts.backends}
+        counters = self.daemon.parts.counters
+        self.assertIn(("gone",), counters.gauges["erlmcp_upstream_stale"])
+        self.write("", own + self.line(port) + kept + self.upstream("moved", port, "timeout = 9\n"))
+        self.assertEqual(await reload(), "reloaded")
+        now = {one.name: one for one in self.daemon.parts.backends}
+        self.assertEqual(list(now), ["workers", "kept", "moved"])
+        self.assertEqual([now[name] is before[name] for name in now], [True, True, False])
+        self.assertTrue(before["moved"].left)
+        self.assertIsNone(before["moved"].refusing, "it still serves who has it")
+        assert self.daemon.tree is not None
+        supervisor = self.daemon.tree.service("backends")
+        names = [child.name for child in supervisor.status().children]
+        self.assertEqual(names, ["provider:workers", "upstream:kept", "upstream:moved"])
+        for name in ("kept", "moved"):
+            self.assertEqual(int(text_of(await self.call(f"{name}.pid"))), os.getpid())
+        await self.gone()
+        self.assertEqual([before[name].backend.leases.count for name in ("moved", "gone")], [0, 0])
+        self.assertEqual(set(counters.gauges["erlmcp_upstream_stale"]), {("kept",), ("moved",)})
+        # Of servers that have gone nobody hears of changes any more.
+        self.assertEqual(len(now["kept"]._watchers), 1, "everything; no view has it")
+        await self.refused_upstreams(reload, own + self.line(port), kept)
+
+    async def refused_upstreams(self, reload: Reload, rest: str, kept: str) -> None:
+        assert self.daemon is not None
+        before = list(self.daemon.parts.backends)
+        watchers = [len(one._watchers) for one in before]
+        taken = f'[[listen]]\nname = "more"\ntransport = "http"\nendpoint = "tcp:{self.port}:interface=127.0.0.1"\n'
+        secret = 'headers = { x = { file = "/no/such" } }\n'
+        http = '[[upstream]]\nname = "http"\ntransport = "http"\nurl = "http://127.0.0.1:1/"\n'
+        for wrong, why in (
+            (kept + self.upstream("new", 1) + taken, "in use"),
+            (self.upstream("new", 1) + http + secret, "/no/such"),
+            (kept + self.upstream("workers", 1), "like that of"),
+        ):
+            self.write("", rest + wrong)
+            with capturedLogs() as logs:
+                self.assertIn("not reloaded", await reload())
+            self.assertIn(why, str(logs[-1]["why"]))
+            self.assertEqual(list(self.daemon.parts.backends), before)
+            self.assertEqual([len(one._watchers) for one in before], watchers)
+            self.assertNotIn(("new",), self.daemon.parts.counters.gauges["erlmcp_upstream_stale"])
+        self.assertEqual(int(text_of(await self.call("kept.pid"))), os.getpid())
+
     async def test_what_is_refused(self) -> None:
         reload = await self.begin()
         taken = f'[[listen]]\nname = "more"\ntransport = "http"\nendpoint = "tcp:{self.port}:interface=127.0.0.1"\n'

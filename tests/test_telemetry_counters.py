@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp import telemetry
 from erlmcp.interfaces import Peer, Request
-from erlmcp.telemetry import BUCKETS, Counters, log_from, log_to
+from erlmcp.telemetry import BUCKETS, Counters, Sums, log_from, log_to, snapshot
 from erlmcp.telemetry.exposition import Exposition
 from tests.daemon import ROOT
 
@@ -118,6 +118,21 @@ class ExpositionTests(SynchronousTestCase):
         refused = {"listener": "main", "limit": "per_address"}
         self.assertEqual(self.value(counters, "erlmcp_connections_refused_total", **refused), 7)
         self.assertEqual(self.value(counters, "erlmcp_build_info", version="1.2"), 1)
+
+    def test_one_set_of_values_for_another(self) -> None:
+        counters, first, second = Counters(), Counters(), Counters()
+        counters.gauge("erlmcp_engine_entries", (), lambda: 1)
+        for name in ("a", "b"):
+            first.gauge("erlmcp_upstream_stale", (name,), lambda: True)
+        second.gauge("erlmcp_upstream_stale", ("b",), lambda: False)
+        counters.show(first)
+        sums = Sums()
+        sums.add(snapshot(counters))
+        self.assertEqual(sums.values["erlmcp_upstream_stale", ("a",)], 1.0)
+        counters.show(second, instead=first)
+        self.assertEqual(set(counters.gauges["erlmcp_upstream_stale"]), {("b",)})
+        self.assertEqual(counters.gauges["erlmcp_upstream_stale"]["b",](), 0)
+        self.assertEqual(counters.gauges["erlmcp_engine_entries"][()](), 1)
 
     def test_reference(self) -> None:
         """The reference names every metric with its labels, and none that is not there."""

@@ -29,6 +29,7 @@ class Wire:
 
     def __init__(self, port: int | None = None, path: str | None = None) -> None:
         self._address = (port, path)
+        self.path = "/mcp"
         self.closing = False
         self._connection: http.client.HTTPConnection | None = None
         self.session: dict[str, str] = {}
@@ -57,7 +58,7 @@ class Wire:
                 self._connection.sock = socket.socket(socket.AF_UNIX)
                 self._connection.sock.connect(path)
         data = None if body is None else json.dumps(body).encode()
-        self._connection.request(method, "/mcp", data, {**_ACCEPT, **headers})
+        self._connection.request(method, self.path, data, {**_ACCEPT, **headers})
         response = self._connection.getresponse()
         self.closing = response.getheader("connection", "").lower() == "close"
         return response
@@ -166,6 +167,8 @@ def events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
 
 def text_of(result: Any) -> str:
     """The text of a tool's result."""
+    if "content" not in result:
+        raise AssertionError(f"no content: {result}")
     text: str = result["content"][0]["text"]
     return text
 

@@ -68,6 +68,10 @@ class Carrier(Protocol):
         """Its era; None while that is not known."""
 
     @property
+    def child(self) -> bool:
+        """Whether it is a process that this one has started."""
+
+    @property
     def stream(self) -> bool:
         """Whether it speaks over a stream."""
 

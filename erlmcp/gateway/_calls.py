@@ -149,6 +149,9 @@ class Calls:
             outcome = self.outcome(made.raw, request, modern=made.modern)
             if made.state and isinstance(outcome, NeedsInput) and outcome.state is not None:
                 outcome = NeedsInput(outcome.questions, made.state + outcome.state, here=True)
+            elif upstream.child and isinstance(outcome, NeedsInput):
+                # Another worker, and whoever comes after a reload, has a process of its own, which knows nothing of it.
+                outcome.here = outcome.state is not None
             if received is not None:
                 received(made.raw)
             return outcome

@@ -77,6 +77,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         eager: whether its sessions are made at the start rather than when they are needed.
         accepted: how its tools were when somebody accepted them; None if they are not pinned.
         limits: the bounds of one of its messages.
+        child: whether it is a process that this one has started.
         own: whether it is a provider of ours, in a process of its own.
         backoff: the pauses between attempts to connect.
     """
@@ -94,6 +95,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     eager: bool = False
     accepted: Accepted | None = None
     limits: Limits = Limits()
+    child: bool = False
     own: bool = False
     backoff: Backoff = Backoff()
 
@@ -305,6 +307,11 @@ class Upstream:
     def naming(self) -> Naming:
         """The names that it has here."""
         return self.plan.naming
+
+    @property
+    def child(self) -> bool:
+        """Whether it is a process that this one has started, so that what it keeps in memory nobody else has."""
+        return self.plan.child
 
     @property
     def stream(self) -> bool:

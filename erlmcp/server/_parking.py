@@ -46,6 +46,10 @@ class Parking:
         owner: this worker's name.
         limit: seconds that work stays parked.
         per_principal, total: how many works may be parked at once.
+
+    Attributes:
+        awaited: the retries that must come back to this process although nothing of them waits here, each with its time
+            limit; as many as may be parked, and no more are waited for.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Parking:
         self._owner = owner or secrets.token_hex(8)
         self._parked: dict[str, Parked] = {}
         self._counts: Counter[str] = Counter()
+        self.awaited: dict[str, Entry] = {}
 
     def __len__(self) -> int:
         return len(self._parked)
@@ -102,7 +107,11 @@ class Parking:
             request: what it is of.
             here: whether a retry must come back to this process.
         """
-        return self._seal(Ticket(self._owner if here else "", "", state), request)
+        number = ""
+        if here and len(self.awaited) < self._total:
+            number = secrets.token_urlsafe(16)
+            self.awaited[number] = self._wheel.after(self._limit, self.awaited.pop, number)
+        return self._seal(Ticket(self._owner if here else "", number, state), request)
 
     def retry(self, request: Request, ticket: str) -> Deferred[Outcome] | None:
         """Go on with what a retry's ``requestState`` stands for.
@@ -130,6 +139,9 @@ class Parking:
         if found.owner not in {"", self._owner}:
             raise owner_gone()
         if found.state is not None:
+            awaited = self.awaited.pop(found.park, None)
+            if awaited is not None:
+                awaited.cancel()
             request.params.request_state = found.state
             return None
         parked = self._parked.get(found.park)
@@ -148,6 +160,8 @@ class Parking:
         """Cancel all that is parked: the process ends."""
         for number in list(self._parked):
             self._expired(number)
+        while self.awaited:
+            self.awaited.popitem()[1].cancel()
 
     def _seal(self, ticket: Ticket, request: Request) -> str:
         expires = self._wall_clock() + self._limit

@@ -194,7 +194,7 @@ class Server:
     @property
     def quiet(self) -> bool:
         """Whether nothing is under way or parked, and no client is to come back for an answer."""
-        return not (self._in_flight or self.parking or self.sessions.owing)
+        return not (self._in_flight or self.parking or self.parking.awaited or self.sessions.owing)
 
     def retire(self) -> None:
         """Another process has taken over: end what clients can have there, and go on with the rest."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError, TimeoutError  # noqa: A004 - Twisted's
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -377,10 +377,21 @@ async def begun(standings: Sequence[Standing], reactor: IReactorTime) -> None:
         begun = one.start_ahead()
         word = getattr(one.backend, "first_word", lambda _: None)(FIRST_WORDS)
         starting += [waiting for waiting in (begun, word) if waiting is not None]
+    enough: Deferred[None] = Deferred()
+    timer = reactor.callLater(FIRST_WORDS, enough.callback, None)
     started: Deferred[Any] = DeferredList(starting, fireOnOneErrback=True, consumeErrors=True)
+    # What is late goes on all the same.
+    done: Deferred[Any] = DeferredList([started, enough], fireOnOneCallback=True, fireOnOneErrback=True)
     try:
-        await started.addTimeout(FIRST_WORDS, reactor)
-    except TimeoutError:
-        log.warn("a backend says nothing yet; it is served as it is")  # noqa: G010 - Twisted's name
+        _, first = await done
+        if first:
+            log.warn("a backend says nothing yet; it is served as it is")  # noqa: G010 - Twisted's name
     except FirstError as error:
-        error.subFailure.raiseException()
+        started.addErrback(lambda _: None)
+        inner = error.subFailure
+        while isinstance(inner.value, FirstError):
+            inner = inner.value.subFailure
+        inner.raiseException()
+    finally:
+        if timer.active():
+            timer.cancel()

@@ -64,6 +64,7 @@ def upstreams_for(settings: Settings, environ: Mapping[str, str], problems: list
             name=one.name,
             naming=parts["names"],
             stream=one.transport != "http",
+            child=one.transport == "stdio",
             pool=_pool(one.pool),
             stateless=one.stateless,
             era=one.era,

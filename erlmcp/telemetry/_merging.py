@@ -34,7 +34,8 @@ def snapshot(counters: Counters) -> bytes:
             [(labels, slot.sum, slot.buckets) for labels, slot in counters.requests.items()],
             [(method, code, count) for (method, code), count in counters.errors.items()],
             [
-                (name, labels, read())
+                # What is so or not is a number as well.
+                (name, labels, float(read()))
                 for name, readers in counters.gauges.items()
                 for labels, read in readers.items()
             ],

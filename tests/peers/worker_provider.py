@@ -25,6 +25,12 @@ async def pid() -> int:
 
 
 @provider.tool
+async def variable(name: str) -> str:
+    """What the process was given."""
+    return os.environ.get(name, "")
+
+
+@provider.tool
 async def confirm(ctx: Context) -> str:
     """Ask, and say which process got the answer."""
     answer = await ctx.elicit("Sure?", Confirm, key="sure")
