@@ -223,6 +223,10 @@ class Daemon(MultiService):
             log.warn("{name}: this version does not reload: {hint}", name=name, hint=hint)  # noqa: G010 - Twisted's name
         elif self._state == "ready":
             self.take_up().addErrback(lambda failure: log.failure("the reload failed", failure))
+        elif self._state == "starting":
+            # What has been read may be older than what its sender has written.
+            log.info("{name}: taken up once it is ready", name=name)
+            self._hung_up = True
 
     def take_up(self) -> Deferred[Any]:
         """Reload; systemd is told of the beginning, and of the end whatever came of it. Fails as `reload` does.
