@@ -80,10 +80,15 @@ class FoundTests(WorkersTestCase):
             }
             self.assertGreaterEqual(counts["complete"], 2, upstream)
         self.assertRegex(metrics, r'erlmcp_upstream_sessions\{upstream="near"\} [2-9]')
-        # Both of them have told within a second.
-        found = until(
-            lambda: (now := self.backends()) and all(one.get("upstream:far") for one in now) and now
-        )
+        names = ("upstream:near", "upstream:far")
+
+        def told() -> list[Any]:
+            """What both of them tell each second."""
+            now = self.backends()
+            heard = all(one[name]["detail"]["tools"] == 7 for one in now for name in names if name in one)
+            return now if heard and all(name in one for one in now for name in names) else []
+
+        found = until(told)
         self.assertEqual(len(found), 2)
         for one in found:
             self.assertEqual(set(one), {"upstream:near", "upstream:far", "provider:workers"})
