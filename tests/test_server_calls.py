@@ -189,7 +189,7 @@ class Answering(SynchronousTestCase):
         self.assertEqual(error["code"], -32603)
         self.assertNotIn("xyzzy", error["message"])
         [logged] = self.flushLoggedErrors(RuntimeError)
-        self.assertIn("42", str(logged.value))
+        self.assertIn("xyzzy", str(logged.value))
 
     def test_wrong_arguments_are_for_the_model(self) -> None:
         """Arguments that fail the schema are a tool execution error (server/tools, "Error Handling")."""
