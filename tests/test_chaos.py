@@ -16,7 +16,7 @@ from tests.skips import need
 SECONDS = 14
 SEED = 7
 PATIENCE = 240
-SHORT = 7
+SHORT = 8
 """Kinds of breaks that a short run has."""
 
 

@@ -12,7 +12,7 @@ from twisted.internet.task import react
 
 from tests.chaos.run import WORKERS, chaos
 
-KINDS = ("kill", "stop", "freeze", "reload", "network", "bytes", "disk", "hang")
+KINDS = ("kill", "stop", "freeze", "reload", "network", "bytes", "disk", "upstream", "hang")
 
 
 def main() -> None:

@@ -18,6 +18,10 @@ HANG: Final = 25.0
 """Seconds after which a call hangs: nothing is broken for so long that it could wait for it."""
 BACKOFF: Final = Backoff(first=0.05, longest=0.5)
 _TOOLS: Final = ("echo", "echo", "echo", "nap", "steps", "confirm", "big")
+_FAR: Final = "far."
+"""In front of a tool's name where it is the upstream's."""
+_AFAR: Final = 0.25
+"""The share of calls that go to the upstream."""
 
 
 class Caller:
@@ -77,33 +81,34 @@ class Caller:
         """Make one call; whether its answer was right."""
         mark = self._mark = f"{self._name}-{next(self._numbers)}-{self._chance.getrandbits(32):08x}"
         tool = self._chance.choice(_TOOLS)
+        far = _FAR if self._chance.random() < _AFAR else ""
         arguments: dict[str, Any] = {"mark": mark}
         if tool in ("nap", "steps"):
             arguments["seconds"] = round(self._chance.random() * 0.2, 3)
         expected = {"big": " ".join([mark] * BIG), "confirm": f"{mark} of {mark}"}.get(tool, mark)
         began = time.monotonic()
         calling = self._client.call(
-            tool, arguments, on_progress=self._progressed if tool == "steps" else None
+            far + tool, arguments, on_progress=self._progressed if tool == "steps" else None
         )
         # The client has a limit of its own; that it keeps it is looked at too.
         calling.addTimeout(HANG + 5, self._reactor, onTimeoutCancel=_hung)
         try:
             result = await calling
         except (ClientError, _HungError) as error:
-            self._failed(f"{self.kind}: {tool} {mark}", began, error)
+            self._failed(f"{self.kind}: {far}{tool} {mark}", began, error, far=bool(far))
             return False
         if result.is_error or result.text != expected:
-            self._tally.wrong.append(f"{self.kind}: {tool} {mark} was answered {result.text[:200]!r}")
+            self._tally.wrong.append(f"{self.kind}: {far}{tool} {mark} was answered {result.text[:200]!r}")
             return False
         self._tally.right[self.kind] += 1
         self._tally.answered.add(mark)
         self.last_right = time.monotonic()
         return True
 
-    def _failed(self, what: str, began: float, error: Exception) -> None:
+    def _failed(self, what: str, began: float, error: Exception, *, far: bool) -> None:
         took = time.monotonic() - began
         after = f"after {took:.1f} s"
-        if isinstance(error, ClientTimedOut) and took < HANG - 1 and self._tally.excused(began):
+        if isinstance(error, ClientTimedOut) and took < HANG - 1 and self._tally.excused(began, far=far):
             # A limit of the client's own on a step of connecting: a worker that hangs is only found out after it.
             self._tally.lost[_reason(error)] += 1
         elif isinstance(error, _HungError | ClientTimedOut):
@@ -111,7 +116,7 @@ class Caller:
         elif not isinstance(error, Disconnected | ServerError):
             self._tally.wrong.append(f"{what} failed {after}: {error!r}")
         elif (
-            self._tally.excused(began)
+            self._tally.excused(began, far=far)
             or (self._proxied and isinstance(error, Disconnected))
             or (self.kind.startswith("TCP") and self._tally.parted(began))
         ):

@@ -1,4 +1,4 @@
-"""What is broken, how, and when it counts as healed. The loss of an upstream joins them with the gateway."""
+"""What is broken, how, and when it counts as healed."""
 
 import json
 import random
@@ -71,6 +71,7 @@ class Faults:
             "reload": self.reload,
             "network": self.network,
             "bytes": self.bad_bytes,
+            "upstream": self.upstream,
         }
         if not world.disk:
             every["disk"] = self.full_disk
@@ -176,6 +177,17 @@ class Faults:
         if not await self._answers(world.web) and not self._tally.excused(noted.began):
             self._tally.wrong.append("after bad bytes it does not answer")
 
+    async def upstream(self) -> None:
+        """kill -9 of the upstream, which comes back a little later: only calls to it are lost."""
+        world = self._world
+        noted = self._tally.begin(
+            "the upstream was killed, and is there again", "1 – 30 s", costs=True, far=True
+        )
+        await deferToThread(world.far.kill)
+        await self.pause(0.2 + 1.3 * self._chance.random())
+        await deferToThread(world.restart_far)
+        await self._until(noted, lambda: self._serve(way="far.pid"))
+
     async def full_disk(self) -> None:
         """No byte is left for the state: it says so, serves on, and writes again once it can."""
         world = self._world
@@ -236,17 +248,19 @@ class Faults:
                 raise NotHealedError(f"{what}: not healed within {HEAL:g} s")
             await self.pause(0.01)
 
-    async def _serve(self, without: frozenset[int] | set[int] = frozenset()) -> bool:
-        """Whether all workers are there, and each of them answers new connections."""
+    async def _serve(self, without: frozenset[int] | set[int] = frozenset(), way: str = "") -> bool:
+        """Whether all workers are there, and each answers new connections; this tool too, if one is named."""
         pids = set((await deferToThread(self._world.pids)).values())
         self.seen |= pids
         if len(pids) < self._world.workers or pids & without:
             return False
         for _ in range(_TRIES):
-            client = Client(
-                http(self._reactor, self._url(self._world.web)), self._reactor, era="modern", timeout=5.0
-            )
+            # One connection: what is asked on it is asked of one worker.
+            target = http(self._reactor, self._url(self._world.web), connections_per_origin=1)
+            client = Client(target, self._reactor, era="modern", timeout=5.0)
             try:
+                if way:
+                    await client.call(way)
                 pids.discard(int((await client.call("pid")).text))
             except ClientError:
                 return False

@@ -39,7 +39,7 @@ async def chaos(reactor: Any, folder: Path, seconds: float, seed: int, only: lis
     world = World(folder, WORKERS)
     if world.disk:
         print(f"left out: the full disk: {world.disk}")
-    with world.daemon:
+    with world.with_upstream(), world.daemon:
         await _with_daemon(reactor, world, tally, seconds, seed, only)
     tally.check_ledger(world.ledger)
     tally.wrong += [
@@ -183,6 +183,7 @@ async def _afterwards(world: World, faults: Faults, tally: Tally) -> None:
     status = await deferToThread(world.daemon.stop)
     if status != 0:
         tally.wrong.append(f"the daemon ended with status {status}")
+    await deferToThread(world.far.stop)
     if processes := world.left(faults.seen):
         tally.wrong.append(f"processes are left over: {processes}")
     tally.log = world.daemon.output()

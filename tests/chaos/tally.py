@@ -18,6 +18,7 @@ class Break:
         costs: whether a call without a proxy may be lost by it.
         began, healed: on the monotonic clock; `healed` is 0 while it is not.
         parts: after how many seconds it closes lines; 0 if it does not.
+        far: whether it costs calls to the upstream alone.
     """
 
     kind: str
@@ -25,6 +26,7 @@ class Break:
     began: float
     healed: float = 0.0
     parts: float = 0.0
+    far: bool = False
 
 
 @dataclass
@@ -51,18 +53,21 @@ class Tally:
     log: str = ""
     together: bool = False
 
-    def begin(self, kind: str, promised: str, *, costs: bool = False) -> Break:
+    def begin(self, kind: str, promised: str, *, costs: bool = False, far: bool = False) -> Break:
         """Something is broken now."""
         if self.together:
             kind, promised = f"{kind}; amid another", "-"
         self.promised[kind] = promised
-        found = Break(kind, costs, time.monotonic())
+        found = Break(kind, costs, time.monotonic(), far=far)
         self.breaks.append(found)
         return found
 
-    def excused(self, since: float) -> bool:
-        """Whether a call that began then may have been lost by something that costs calls."""
-        return any(one.costs and (not one.healed or one.healed >= since) for one in self.breaks)
+    def excused(self, since: float, *, far: bool = False) -> bool:
+        """Whether a call that began then, to the upstream if `far`, may have been lost by something that costs such."""
+        return any(
+            one.costs and (far or not one.far) and (not one.healed or one.healed >= since)
+            for one in self.breaks
+        )
 
     def parted(self, since: float) -> bool:
         """Whether a line that such a call was on may have been closed: a reload lets them be until its drain ends."""

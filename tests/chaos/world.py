@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,13 +33,14 @@ class World:
 
     Attributes:
         web, lines, console: its ports.
+        far: the daemon that it has as its upstream; a new one each time it is restarted.
         disk: why its state is on no disk of its own; empty if it is.
     """
 
     def __init__(self, folder: Path, workers: int) -> None:
         self.folder = folder
         self.workers = workers
-        self.web, self.lines, self.console = free_port(), free_port(), free_port()
+        self.web, self.lines, self.console, self._far_port = (free_port() for _ in range(4))
         self.ledger = folder / "ledger"
         self.ledger.touch()
         self._state = folder / "state"
@@ -47,6 +49,7 @@ class World:
         self._file = folder / "erlmcp.toml"
         self._written = 0
         self._read = 0
+        self.far = self._upstream()
         self.write()
         self.disk = why_not()
         mounting = (*_namespaces(), "sh", "-c", _MOUNT, str(self._state))
@@ -56,6 +59,29 @@ class World:
             [self.web, self.lines, self.console],
             extra={LEDGER: str(self.ledger)},
             under=under,
+        )
+
+    @contextmanager
+    def with_upstream(self) -> Iterator[None]:
+        """The time that there is an upstream, killed and restarted as it may be."""
+        self.far.__enter__()
+        try:
+            yield
+        finally:
+            self.far.__exit__()
+
+    def restart_far(self) -> None:
+        """Start the upstream again, where it was."""
+        self.far.__exit__()
+        self.far = self._upstream()
+        self.far.__enter__()
+
+    def _upstream(self) -> Daemon:
+        listen = f"http:tcp:{self._far_port}:interface=127.0.0.1"
+        return Daemon(
+            ["--listen", listen, "--provider", "tests.chaos.provider:provider"],
+            [self._far_port],
+            extra={LEDGER: str(self.ledger)},
         )
 
     def write(self) -> None:
@@ -71,6 +97,10 @@ class World:
             drain = {DRAIN}
             [[provider]]
             use = 'tests.chaos.provider:provider'
+            [[upstream]]
+            name = 'far'
+            transport = 'http'
+            url = 'http://127.0.0.1:{self._far_port}/mcp'
             [[listen]]
             name = 'web'
             transport = 'http'
