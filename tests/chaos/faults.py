@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from erlmcp.client import Client, ClientError, http
+from erlmcp.governor import BreakerPolicy
 from tests.chaos.proxy import FaultProxy, Mode
 from tests.chaos.tally import Break, Tally
 from tests.chaos.world import DRAIN, World, send
@@ -24,6 +25,8 @@ _KILLS: Final = 4
 _MINUTE: Final = 60.0
 _TRIES: Final = 60
 _DELETIONS: Final = 1500
+_PROBES: Final = BreakerPolicy().probes
+"""So many calls in a row have to go well before a worker refuses nobody any more."""
 
 
 class NotHealedError(Exception):
@@ -259,7 +262,7 @@ class Faults:
             target = http(self._reactor, self._url(self._world.web), connections_per_origin=1)
             client = Client(target, self._reactor, era="modern", timeout=5.0)
             try:
-                if way:
+                for _ in range(_PROBES if way else 0):
                     await client.call(way)
                 pids.discard(int((await client.call("pid")).text))
             except ClientError:
