@@ -1,15 +1,17 @@
 """The order of the gates, gates that take their time, and coroutines that do or do not wait."""
 
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Generator
+from contextvars import ContextVar
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.interfaces import Outcome, Peer, Request
 from erlmcp.protocol import McpError
 from erlmcp.server import Gates, Pipeline
-from erlmcp.server._drive import Finished, begin
+from erlmcp.server._drive import Drive, Finished, begin
 from tests.scripted import text
 
 ORDER = [
@@ -86,7 +88,7 @@ class Case(SynchronousTestCase):
     def dispatch(self, request: Request) -> Any:
         return self.step("dispatch") or text("done")
 
-    def run_it(self) -> Finished | Deferred[Outcome]:
+    def run_it(self) -> Finished | Drive[Outcome]:
         return begin(self.pipeline.run(self.request))
 
 
@@ -123,24 +125,33 @@ class Order(Case):
             wait: Deferred[Any] = Deferred()
             self.act[name] = lambda wait=wait: wait  # type: ignore[misc]
             running = self.run_it()
-            assert isinstance(running, Deferred)
+            assert isinstance(running, Drive)
+            ended = end_of(running)
             self.assertEqual(self.steps, ORDER[: place + 1])
             wait.callback(text("done") if name == "dispatch" else None)
-            self.assertEqual(self.successResultOf(running), text("done"))
+            self.assertEqual(self.successResultOf(ended), text("done"))
             self.assertEqual(self.steps, ORDER)
 
     def test_waiting_refusal(self) -> None:
         wait: Deferred[None] = Deferred()
         self.act["authenticate"] = lambda: wait
         running = self.run_it()
-        assert isinstance(running, Deferred)
+        assert isinstance(running, Drive)
+        ended = end_of(running)
         outcome: Deferred[None] = Deferred()
         self.act["outcome"] = lambda: outcome
         wait.errback(McpError(1, "no"))
-        self.assertNoResult(running)
+        self.assertNoResult(ended)
         outcome.callback(None)
-        self.failureResultOf(running, McpError)
+        self.failureResultOf(ended, McpError)
         self.assertEqual(self.steps, ["limits", "authenticate", "outcome"])
+
+
+def end_of(running: Drive[Any]) -> Deferred[Any]:
+    """What fires at its end."""
+    ended: Deferred[Any] = Deferred()
+    running.then(ended.callback, ended.errback)
+    return ended
 
 
 class Driving(SynchronousTestCase):
@@ -171,12 +182,13 @@ class Driving(SynchronousTestCase):
             return got
 
         running = begin(work())
-        assert isinstance(running, Deferred)
+        assert isinstance(running, Drive)
+        ended = end_of(running)
         waits[0].callback(1)
         waits[1].errback(ValueError("two"))
-        self.assertNoResult(running)
+        self.assertNoResult(ended)
         waits[2].callback(3)
-        self.assertEqual(self.successResultOf(running), [1, "two", 3])
+        self.assertEqual(self.successResultOf(ended), [1, "two", 3])
 
     def test_failure_ends_it(self) -> None:
         wait: Deferred[int] = Deferred()
@@ -185,9 +197,10 @@ class Driving(SynchronousTestCase):
             return await wait
 
         running = begin(work())
-        assert isinstance(running, Deferred)
+        assert isinstance(running, Drive)
+        ended = end_of(running)
         wait.errback(ValueError("no"))
-        self.failureResultOf(running, ValueError)
+        self.failureResultOf(ended, ValueError)
 
     def test_failure_is_its_result(self) -> None:
         wait: Deferred[int] = Deferred()
@@ -199,9 +212,10 @@ class Driving(SynchronousTestCase):
                 return 7
 
         running = begin(work())
-        assert isinstance(running, Deferred)
+        assert isinstance(running, Drive)
+        ended = end_of(running)
         wait.errback(ValueError("no"))
-        self.assertEqual(self.successResultOf(running), 7)
+        self.assertEqual(self.successResultOf(ended), 7)
 
     def test_cancel(self) -> None:
         """Cancelling reaches what is waited for, and the coroutine's own cleaning up is done."""
@@ -215,7 +229,83 @@ class Driving(SynchronousTestCase):
                 cancelled.append("work")
 
         running = begin(work())
-        assert isinstance(running, Deferred)
+        assert isinstance(running, Drive)
+        ended = end_of(running)
         running.cancel()
-        self.failureResultOf(running)
+        self.failureResultOf(ended)
         self.assertEqual(cancelled, ["wait", "work"])
+
+    def test_cancelled_after_its_end(self) -> None:
+        wait: Deferred[int] = Deferred()
+
+        async def work() -> int:
+            return await wait
+
+        running = begin(work())
+        assert isinstance(running, Drive)
+        wait.callback(3)
+        running.cancel()
+        self.assertEqual(self.successResultOf(end_of(running)), 3)
+
+    def test_what_has_come_already(self) -> None:
+        """A generator may yield what has fired: that is no wait, however often, and no recursion either."""
+
+        @types.coroutine
+        def early(number: int) -> Generator[Deferred[int], int, int]:
+            return (yield succeed(number))
+
+        async def work() -> int:
+            return sum([await early(number) for number in range(10_000)])
+
+        running = begin(work())
+        assert isinstance(running, Drive)
+        self.assertEqual(self.successResultOf(end_of(running)), sum(range(10_000)))
+
+    def test_what_cannot_be_awaited(self) -> None:
+        """It is told what is wrong, and what would be right, at the place where it awaits."""
+
+        @types.coroutine
+        def stranger() -> Generator[object, None, None]:
+            yield object()
+
+        async def work() -> str:
+            try:
+                await stranger()
+            except TypeError as error:
+                return str(error)
+            return "not told"
+
+        running = begin(work())
+        assert isinstance(running, Drive)
+        self.assertIn("is no Deferred; of an asyncio.Future", self.successResultOf(end_of(running)))
+
+    def test_context_variables(self) -> None:
+        """They are its own from its first wait on: neither lost nor seen by others."""
+        seen: ContextVar[str] = ContextVar("seen", default="nobody's")
+        wait: Deferred[None] = Deferred()
+
+        async def work() -> str:
+            await wait
+            seen.set("mine")
+            await later
+            return seen.get()
+
+        later: Deferred[None] = Deferred()
+        running = begin(work())
+        assert isinstance(running, Drive)
+        wait.callback(None)
+        self.assertEqual(seen.get(), "nobody's")
+        later.callback(None)
+        self.assertEqual(self.successResultOf(end_of(running)), "mine")
+
+    def test_a_listener_that_fails(self) -> None:
+        wait: Deferred[int] = Deferred()
+
+        async def work() -> int:
+            return await wait
+
+        running = begin(work())
+        assert isinstance(running, Drive)
+        running.then(lambda _: 1 // 0, self.fail)
+        wait.callback(3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from erlmcp.client import (
+    Attempt,
     ClientError,
     Disconnected,
     Edge,
@@ -118,7 +119,26 @@ class Made(NamedTuple):
 
     raw: Raw
     modern: bool
-    state: str
+    state: str = ""
+
+
+class Trial:
+    """A request that is being made on a session.
+
+    Attributes:
+        seat: the session, as it was lent.
+        attempt: the request.
+        modern: the era that it is made in.
+        done: fires with its raw result, or fails.
+    """
+
+    __slots__ = ("attempt", "done", "modern", "seat")
+
+    def __init__(self, seat: Seat, attempt: Attempt, *, modern: bool) -> None:
+        self.seat = seat
+        self.attempt = attempt
+        self.modern = modern
+        self.done = attempt.done
 
 
 class Attempts:
@@ -138,8 +158,47 @@ class Attempts:
         self._seconds = seconds
         self._identities: OrderedDict[bytes, Identity] = OrderedDict()
 
-    async def make(self, call: UpstreamCall, method: str, params: dict[str, Any]) -> Made:
+    def begin(self, call: UpstreamCall, method: str, params: dict[str, Any]) -> Trial | None:
+        """Make a request at once; None if something has to be waited for before, which `make` does.
+
+        Most requests are this one: their session is there, connected, and to be shared. What comes of it is waited
+        for with callbacks. A result is the caller's after `succeeded`; with anything else `make` goes on.
+        """
+        upstream = self._upstream
+        if upstream.own:
+            return None
+        request = call.request
+        capabilities = _capabilities(request)
+        if self._alone(capabilities):
+            return None
+        seat = upstream.leases.usual(self._whose(request, capabilities))
+        if seat is None:
+            return None
+        edge = seat.member.connection.edge
+        if edge is None:
+            return None
+        upstream.leases.lend(seat)
+        try:
+            return self._tried(call, seat, edge, method, params, capabilities)
+        except BaseException:
+            upstream.leases.give_back(seat)
+            raise
+
+    def succeeded(self, trial: Trial) -> None:
+        """A request of `begin` has its result."""
+        trial.seat.member.end(trial.attempt)
+        self._upstream.leases.give_back(trial.seat)
+
+    async def make(
+        self, call: UpstreamCall, method: str, params: dict[str, Any], trial: Trial | None = None
+    ) -> Made:
         """Make a request, again where that is right.
+
+        Args:
+            call: whose it is.
+            method: the request's.
+            params: the request's.
+            trial: what `begin` has made of it already, if it has.
 
         Raises:
             ClientError: what came instead of a result.
@@ -149,10 +208,10 @@ class Attempts:
         tried: set[str] = set()
         doubt: _Doubt | None = None
         while True:
-            why = await self._once(call, method, params, tried, doubt)
+            why = await self._once(call, method, params, tried, doubt, trial)
             if isinstance(why, Made):
                 return why
-            doubt = None
+            trial = doubt = None
             if isinstance(why, _Doubt):
                 doubt = why
                 tried.add("era")
@@ -168,19 +227,32 @@ class Attempts:
         params: dict[str, Any],
         tried: set[str],
         doubt: "_Doubt | None",
+        trial: Trial | None,
     ) -> "Made | str | _Doubt":
         """What came of it, or why it is made again."""
         request = call.request
         upstream = self._upstream
         capabilities = _capabilities(request)
         wanted, params = self._place(params)
-        call.under_way = False
-        seat = await self._taken(request, capabilities, wanted)
+        if trial is None:
+            call.under_way = False
+            seat = await self._taken(request, capabilities, wanted)
+            call.under_way = True
+        else:
+            seat = trial.seat
         session: UpstreamSession = seat.member
-        call.under_way = True
         broken = kept = False
         try:
-            return await self._performed(call, method, params, seat, capabilities, wanted, doubt)
+            if trial is None:
+                edge = await self._edge(session, wanted, doubt)
+                trial = self._tried(call, seat, edge, method, params, capabilities)
+            try:
+                raw = await trial.done
+            finally:
+                session.end(trial.attempt)
+            if wanted is not None:
+                upstream.leases.unpark(seat)
+            return self._made(raw, trial, request)
         except Disconnected as error:
             # One that could not be connected is as good as before: it knows when to try again.
             broken = error.session_lost or (
@@ -211,63 +283,67 @@ class Attempts:
             if not kept:
                 upstream.leases.give_back(seat, broken=broken)
 
-    async def _performed(
+    async def _edge(self, session: UpstreamSession, wanted: "_Place | None", doubt: "_Doubt | None") -> Edge:
+        """What a request is made over, once it is connected."""
+        if wanted is not None and not wanted.stands(session):
+            raise gone(self._upstream.name)
+        edge = session.connection.edge or await session.connection.connected()
+        if doubt is not None and edge.asks_again == doubt.modern:
+            # It is what it was: that was its answer, and it may have acted before it gave it.
+            raise doubt.error
+        return edge
+
+    def _tried(
         self,
         call: UpstreamCall,
+        seat: Seat,
+        edge: Edge,
         method: str,
         params: dict[str, Any],
-        seat: Seat,
         capabilities: bytes,
-        wanted: "_Place | None",
-        doubt: "_Doubt | None",
-    ) -> Made:
+    ) -> Trial:
         request = call.request
-        upstream = self._upstream
-        session: UpstreamSession = seat.member
-        if wanted is not None and not wanted.stands(session):
-            raise gone(upstream.name)
-        if doubt is not None:
-            edge = session.connection.edge or await session.connection.connected()
-            if edge.asks_again == doubt.modern:
-                # It is what it was: that was its answer, and it may have acted before it gave it.
-                raise doubt.error
-        raw, edge = await session.perform(
+        attempt = seat.member.begin(
             call,
+            edge,
             method,
             params,
             identity=self._identity(capabilities),
             headers=self._mirrored(request),
             meta=foreign_meta(request),
         )
-        if wanted is not None:
-            upstream.leases.unpark(seat)
-        return self._made(raw, edge, seat, request)
+        return Trial(seat, attempt, modern=edge.asks_again)
+
+    def _alone(self, capabilities: bytes) -> bool:
+        """Whether nobody else may use the session meanwhile: on a stream nothing says whose question it is."""
+        upstream = self._upstream
+        return upstream.own or (
+            upstream.stream and capabilities != _NO_CAPABILITIES and upstream.era != "modern"
+        )
 
     async def _taken(self, request: Request, capabilities: bytes, wanted: "_Place | None") -> Seat:
         upstream = self._upstream
         leases = upstream.leases
         whose = self._whose(request, capabilities)
-        alone = upstream.own or (
-            upstream.stream and upstream.era != "modern" and capabilities != _NO_CAPABILITIES
-        )
         place = None
         if wanted is not None:
             place = leases.seat(wanted.number)
             if place is None:
                 raise gone(upstream.name)
         try:
-            taken = leases.take(whose, alone=alone, wanted=place)
+            taken = leases.take(whose, alone=self._alone(capabilities), wanted=place)
             return await taken if isinstance(taken, Deferred) else taken
         except Gone:
             raise gone(upstream.name) from None
 
-    def _made(self, raw: Raw, edge: Edge, seat: Seat, request: Request) -> Made:
+    def _made(self, raw: Raw, trial: Trial, request: Request) -> Made:
         upstream = self._upstream
         if not upstream.own or needs_input(raw, request.method, upstream.name) is None:
-            return Made(raw, edge.asks_again, "")
+            return Made(raw, trial.modern)
         # The call waits in this very process: that must be there when its client comes back.
+        seat = trial.seat
         upstream.leases.park(seat)
-        return Made(raw, edge.asks_again, f"{seat.number}.{seat.member.lives}.")
+        return Made(raw, trial.modern, f"{seat.number}.{seat.member.lives}.")
 
     def _place(self, params: dict[str, Any]) -> "tuple[_Place | None, dict[str, Any]]":
         """In which process a call of ours waits, and its parameters as that process knows them."""
@@ -419,14 +495,16 @@ def repeatable(request: Request) -> bool:
 def _capabilities(request: Request) -> bytes:
     """What the client can be asked, as the upstream is told it: no more than the client itself has declared."""
     declared = request.capabilities
-    if declared is None:
+    if declared is None or (
+        declared.elicitation is UNSET and declared.sampling is UNSET and declared.roots is UNSET
+    ):
         return _NO_CAPABILITIES
     known = {
         name: value
         for name in ("elicitation", "sampling", "roots")
         if (value := getattr(declared, name)) is not UNSET
     }
-    return _encode(known) if known else _NO_CAPABILITIES
+    return _encode(known)
 
 
 def foreign_meta(request: Request) -> dict[str, Any] | None:

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from erlmcp.client import BadAnswer, ClientError, ServerError, needs_input
-from erlmcp.gateway._attempts import Attempts, Carrier, foreign_keys, repeatable
+from erlmcp.gateway._attempts import Attempts, Carrier, Made, Trial, foreign_keys, repeatable
 from erlmcp.gateway._errors import (
     URL_NEEDED,
     is_authorization,
@@ -61,13 +62,13 @@ class Calls:
         """Whom an answer may be shared with: those who would be asked for on the same session."""
         return self._attempts.sharing_context(request)
 
-    async def dispatch(
+    def dispatch(
         self,
         request: Request,
         *,
         received: Callable[[Raw], None] | None = None,
         asks: Callable[[], None] | None = None,
-    ) -> Outcome:
+    ) -> Deferred[Outcome]:
         """Answer a request; see `erlmcp.interfaces.IBackend`.
 
         Args:
@@ -75,8 +76,11 @@ class Calls:
             received: gets the result as it came.
             asks: called before the client is asked anything live.
 
+        Returns:
+            What fires with the outcome, or fails with a `McpError`: the upstream's, or why there is none.
+
         Raises:
-            McpError: the upstream's error, or why there is no answer.
+            McpError: the upstream is not asked.
         """
         upstream = self._upstream
         now = self._seconds()
@@ -85,58 +89,94 @@ class Calls:
             upstream.tally.count("refused")
             raise unavailable(upstream.name, ticket.why, ticket.retry_after)
         upstream.budget.called(now)
-        verdict = _Verdict(upstream, ticket, self._seconds, asks)
-        call = UpstreamCall(request, upstream.naming, verdict.asked)
-        report = Report.NEITHER
-        ended = "error"
+        call = _Carried(request, upstream, ticket, self._seconds, received, asks)
         try:
-            outcome = await self._carried(call, received)
-            report = Report.GOOD
-            ended = "input_required" if isinstance(outcome, NeedsInput) else "complete"
-        except ServerError as error:
-            report = Report.BAD if _is_theirs(error) and call.refusal is None else Report.GOOD
-            if call.refusal is not None and call.refusal.code == errors.MISSING_CAPABILITY:
-                # It could not go on without an answer that its client cannot give.
-                raise call.refusal from error
-            raise self._translated(error, call) from error
-        except Exhausted as error:
-            ended = "refused"
-            raise errors.overloaded(
-                f"The upstream {upstream.name}: {error}", {"upstream": upstream.name}
-            ) from error
+            params = self._params(request)
+            trial = self._attempts.begin(call, request.method, params)
+        except BaseException as error:
+            said = self._missed(error, call)
+            if said is error:
+                raise
+            raise said from error
+        if trial is None:
+            return Deferred.fromCoroutine(self._waited(call, params, None))
+        # The usual call costs one Deferred and no coroutine: what comes of it is its outcome, or there is more to do.
+        done: Deferred[Any] = trial.done
+        return done.addCallbacks(
+            self._succeeded, self._failed, callbackArgs=(call, trial), errbackArgs=(call, params, trial)
+        )
+
+    def _succeeded(self, raw: Raw, call: "_Carried", trial: Trial) -> Outcome:
+        self._attempts.succeeded(trial)
+        try:
+            outcome = self._outcome(Made(raw, trial.modern), call)
         except ClientError as error:
-            ended = "lost"
-            # That one principal's token is no good says nothing of the upstream.
-            report = Report.NEITHER if is_authorization(error) else Report.BAD
-            raise self._translated(error, call) from error
-        except CancelledError:
-            ended = "cancelled"
-            # By our own deadline, unless the time was its client's, or nobody has asked the upstream yet.
-            late = request.deadline and self._seconds() >= request.deadline
-            report = Report.BAD if late and call.under_way and not call.asking else Report.NEITHER
-            if late:
-                raise too_late(
-                    request, upstream.name, sent=call.sent, repeatable=repeatable(request)
-                ) from None
-            raise
-        finally:
-            upstream.tally.count(ended)
-            verdict.settle(report)
+            raise self._missed(error, call) from error
+        call.over("input_required" if isinstance(outcome, NeedsInput) else "complete", Report.GOOD)
         return outcome
 
-    async def _carried(self, call: UpstreamCall, received: Callable[[Raw], None] | None) -> Outcome:
+    def _failed(
+        self, failure: Failure, call: "_Carried", params: dict[str, Any], trial: Trial
+    ) -> Deferred[Outcome]:
+        trial.done = fail(failure)
+        return Deferred.fromCoroutine(self._waited(call, params, trial))
+
+    async def _waited(self, call: "_Carried", params: dict[str, Any], trial: Trial | None) -> Outcome:
+        """A call that waits for more than its answer: for a session, or because its first trial has failed."""
+        try:
+            outcome = await self._carried(call, params, trial)
+        except BaseException as error:
+            said = self._missed(error, call)
+            if said is error:
+                raise
+            raise said from error
+        call.over("input_required" if isinstance(outcome, NeedsInput) else "complete", Report.GOOD)
+        return outcome
+
+    def _missed(self, error: BaseException, call: "_Carried") -> BaseException:
+        """Count a call that has no outcome, and say what its client is told."""
         upstream = self._upstream
         request = call.request
-        params = own_params(request.method, request.params, upstream.naming)
+        if isinstance(error, ServerError):
+            call.over("error", Report.BAD if _is_theirs(error) and call.refusal is None else Report.GOOD)
+            if call.refusal is not None and call.refusal.code == errors.MISSING_CAPABILITY:
+                # It could not go on without an answer that its client cannot give.
+                return call.refusal
+            return self._translated(error, call)
+        if isinstance(error, Exhausted):
+            call.over("refused", Report.NEITHER)
+            return errors.overloaded(f"The upstream {upstream.name}: {error}", {"upstream": upstream.name})
+        if isinstance(error, ClientError):
+            # That one principal's token is no good says nothing of the upstream.
+            call.over("lost", Report.NEITHER if is_authorization(error) else Report.BAD)
+            return self._translated(error, call)
+        if isinstance(error, CancelledError):
+            # By our own deadline, unless the time was its client's, or nobody has asked the upstream yet.
+            late = request.deadline and self._seconds() >= request.deadline
+            call.over(
+                "cancelled", Report.BAD if late and call.under_way and not call.asking else Report.NEITHER
+            )
+            if late:
+                return too_late(request, upstream.name, sent=call.sent, repeatable=repeatable(request))
+            return error
+        call.over("error", Report.NEITHER)
+        return error
+
+    def _params(self, request: Request) -> dict[str, Any]:
+        params = own_params(request.method, request.params, self._upstream.naming)
         if request.params.input_responses is not UNSET:
             params["inputResponses"] = request.params.input_responses
         if request.params.request_state is not UNSET:
             params["requestState"] = request.params.request_state
+        return params
+
+    async def _carried(self, call: "_Carried", params: dict[str, Any], trial: Trial | None) -> Outcome:
         visits = 0
         while True:
             try:
-                made = await self._attempts.make(call, request.method, params)
+                made = await self._attempts.make(call, call.request.method, params, trial)
             except ServerError as error:
+                trial = None
                 questions = url_questions(error) if error.code == URL_NEEDED else {}
                 visits += 1
                 if not questions or visits > _MOST_VISITS:
@@ -146,15 +186,19 @@ class Calls:
                 if any(one.get("action") != "accept" for one in answers.values()):
                     raise
                 continue
-            outcome = self.outcome(made.raw, request, modern=made.modern)
-            if made.state and isinstance(outcome, NeedsInput) and outcome.state is not None:
+            return self._outcome(made, call)
+
+    def _outcome(self, made: Made, call: "_Carried") -> Outcome:
+        outcome = self.outcome(made.raw, call.request, modern=made.modern)
+        if isinstance(outcome, NeedsInput):
+            if made.state and outcome.state is not None:
                 outcome = NeedsInput(outcome.questions, made.state + outcome.state, here=True)
-            elif upstream.child and isinstance(outcome, NeedsInput):
+            elif self._upstream.child:
                 # Another worker, and whoever comes after a reload, has a process of its own, which knows nothing of it.
                 outcome.here = outcome.state is not None
-            if received is not None:
-                received(made.raw)
-            return outcome
+        if call.received is not None:
+            call.received(made.raw)
+        return outcome
 
     # what comes of it
 
@@ -219,27 +263,44 @@ def _is_theirs(error: ServerError) -> bool:
     }
 
 
-class _Verdict:
-    """What the breaker is told of one call: once, and no later than when somebody else's time begins."""
+class _Carried(UpstreamCall):
+    """A call, and what the breaker is told of it: once, and no later than when somebody else's time begins.
 
-    __slots__ = ("_asks", "_seconds", "_ticket", "_told", "_upstream")
+    Attributes:
+        received: gets its result as it came.
+    """
+
+    __slots__ = ("_asks", "_seconds", "_ticket", "_told", "_upstream", "received")
 
     def __init__(
-        self, upstream: Carrier, ticket: int, seconds: Callable[[], float], asks: Callable[[], None] | None
+        self,
+        request: Request,
+        upstream: Carrier,
+        ticket: int,
+        seconds: Callable[[], float],
+        received: Callable[[Raw], None] | None,
+        asks: Callable[[], None] | None,
     ) -> None:
+        super().__init__(request, upstream.naming)
+        self.received = received
         self._upstream = upstream
         self._ticket = ticket
         self._seconds = seconds
         self._asks = asks
         self._told = False
 
-    def asked(self) -> None:
-        """It asks the client something: it is well, and the client may take its time."""
-        self.settle(Report.GOOD)
+    def will_ask(self) -> None:
+        """The upstream is well, and the client may take its time."""
+        self._settle(Report.GOOD)
         if self._asks is not None:
             self._asks()
 
-    def settle(self, report: Report) -> None:
+    def over(self, ended: str, report: Report) -> None:
+        """It has ended so."""
+        self._upstream.tally.count(ended)
+        self._settle(report)
+
+    def _settle(self, report: Report) -> None:
         if not self._told:
             self._told = True
             # In a process of ours, what fails is one tool: the others need not be kept from it.

@@ -118,11 +118,6 @@ class Leases:
         if self._closed:
             raise Exhausted("its sessions have been ended")
         whose = self._plain(whose)
-        if not self._waiting and wanted is None and not alone:
-            # The usual call, of one that shares: it costs no list and one look.
-            seats = self._seats.get(whose)
-            if seats is not None and len(seats) == 1 and seats[0].shareable and not self._stateless:
-                return self._lend(seats[0], alone=False)
         key = (whose, 0 if wanted is None else wanted.number)
         # What there is room for, nobody waits for: who waits is looked at whenever there is more.
         seat = None if key in self._queues else self._find(whose, alone=alone, wanted=wanted)
@@ -130,7 +125,7 @@ class Leases:
             # Who shares a session that is there takes it from nobody who waits to have one alone.
             seat = self._shared(whose)
         if seat is not None:
-            return self._lend(seat, alone=alone)
+            return self.lend(seat, alone=alone)
         if self._waiting >= self._settings.queue:
             raise Exhausted(
                 f"all {self.most} sessions are in use, and {self._settings.queue} calls wait for one"
@@ -140,6 +135,23 @@ class Leases:
         self._queues.setdefault(key, {})[deferred] = waiter
         self._waiting += 1
         return deferred
+
+    def usual(self, whose: Whose) -> Seat | None:
+        """The session for the usual call: the only one that its caller has, to be shared, and nobody waits.
+
+        It is not lent yet: `lend` does that, before anything else is done with it. For all else there is `take`.
+        """
+        seats = self._seats.get(whose)
+        if seats is None or self._waiting or self._stateless or len(seats) != 1:
+            return None
+        return seats[0] if seats[0].shareable else None
+
+    @staticmethod
+    def lend(seat: Seat, *, alone: bool = False) -> Seat:
+        """Lend one out."""
+        seat.calls += 1
+        seat.alone = alone
+        return seat
 
     def give_back(self, seat: Seat, *, broken: bool = False) -> None:
         """A call has ended.
@@ -267,12 +279,6 @@ class Leases:
         self._count += 1
         return seat
 
-    @staticmethod
-    def _lend(seat: Seat, *, alone: bool) -> Seat:
-        seat.calls += 1
-        seat.alone = alone
-        return seat
-
     def _serve(self) -> None:
         """Give sessions to those who wait, in their order; who waits for another's does not hold up the rest."""
         while self._waiting:
@@ -289,7 +295,7 @@ class Leases:
             self._gave_up(key, one.deferred)
             if seat is None:
                 raise AssertionError("what could be found was not")
-            one.deferred.callback(self._lend(seat, alone=one.alone))
+            one.deferred.callback(self.lend(seat, alone=one.alone))
 
     def _could(self, whose: Whose, one: _Waiter, *, room: bool) -> bool:
         """Whether `_find` would find something for who waits; nothing is made."""

@@ -45,15 +45,13 @@ class UpstreamCall:
 
     Args:
         naming: the upstream's names here.
-        asks: called before its client is asked anything.
     """
 
-    __slots__ = ("_asks", "_naming", "asked", "asking", "lost", "refusal", "request", "sent", "under_way")
+    __slots__ = ("_naming", "asked", "asking", "lost", "refusal", "request", "sent", "under_way")
 
-    def __init__(self, request: Request, naming: Naming, asks: Callable[[], None] | None = None) -> None:
+    def __init__(self, request: Request, naming: Naming) -> None:
         self.request = request
         self._naming = naming
-        self._asks = asks
         self.asked = 0
         self.asking = 0
         self.refusal: McpError | None = None
@@ -68,8 +66,7 @@ class UpstreamCall:
             McpError: it cannot be asked.
             RuntimeError: the call has ended.
         """
-        if self._asks is not None:
-            self._asks()
+        self.will_ask()
         self.asking += 1
         self.refusal = None
         try:
@@ -81,6 +78,9 @@ class UpstreamCall:
             raise
         finally:
             self.asking -= 1
+
+    def will_ask(self) -> None:
+        """Its client is about to be asked something: for a subclass that has to know."""
 
     async def ask_next(self, question: dict[str, Any]) -> dict[str, Any]:
         """Put one live question, under a key of its own; see `ask`."""
@@ -112,32 +112,29 @@ class UpstreamSession:
         self.edge: Edge | None = None
         self.lives = 0
         self._calls: dict[Attempt, UpstreamCall] = {}
-        self._open: set[UpstreamCall] = set()
         self._beginning: UpstreamCall | None = None  # what comes while a request is being sent is its
         self._told = told
         self._upstream = upstream
 
-    async def perform(
+    def begin(
         self,
         call: UpstreamCall,
+        edge: Edge,
         method: str,
         params: dict[str, Any],
         *,
         identity: Identity,
         headers: tuple[tuple[bytes, bytes], ...],
         meta: dict[str, Any] | None,
-    ) -> tuple[Raw, Edge]:
-        """Make one request, once.
+    ) -> Attempt:
+        """Make one request, once, over `edge`, which the connection has now. Whoever began it has to `end` it.
 
         Returns:
-            The raw result, and what it was made over.
-
-        Raises:
-            ClientError: what came instead.
+            What fires with the raw result, or fails with a `ClientError`.
         """
-        call.sent = False
-        edge = self.connection.edge or await self.connection.connected()
         request = call.request
+        call.under_way = True
+        call.sent = False
         if edge is not self.edge:
             # Another life: a level that was set is not set any more.
             self.edge, self.level = edge, None
@@ -145,10 +142,9 @@ class UpstreamSession:
         if not edge.asks_again:
             # Answers that came unasked are for questions that will be asked live.
             params = {name: value for name, value in params.items() if name not in _OF_ROUNDS}
-        if request.log_level is not None and not edge.asks_again:
-            self._raise_level(edge, request.log_level)
+            if request.log_level is not None:
+                self._raise_level(edge, request.log_level)
         wants = request.progress_token is not None or request.log_level is not None
-        self._open.add(call)
         self._beginning = call
         try:
             attempt = edge.request(
@@ -161,18 +157,15 @@ class UpstreamSession:
                 meta=meta,
                 identity=identity,
             )
-        except BaseException:
-            self._open.discard(call)
-            raise
         finally:
             self._beginning = None
         self._calls[attempt] = call
         call.sent = True
-        try:
-            return await attempt.done, edge
-        finally:
-            del self._calls[attempt]
-            self._open.discard(call)
+        return attempt
+
+    def end(self, attempt: Attempt) -> None:
+        """A request has come to its end, whichever it was."""
+        del self._calls[attempt]
 
     async def answer(self, method: str, params: dict[str, Any], via: Any = None) -> dict[str, Any]:
         """Answer a live question of the upstream: `erlmcp.client.Answering`.
@@ -238,7 +231,7 @@ class UpstreamSession:
         edge = self.connection.edge
         if edge is not None and edge.conversation.wire.linked:
             return None
-        return self._beginning or (next(iter(self._open)) if len(self._open) == 1 else None)
+        return self._beginning or (next(iter(self._calls.values())) if len(self._calls) == 1 else None)
 
 
 class _Watch:

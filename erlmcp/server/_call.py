@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from erlmcp.server._running import Running
 
 
+class Cancellable(Protocol):
+    """What a call waits for: a Deferred, or a `Drive`."""
+
+    def cancel(self) -> None:
+        """Wait no longer."""
+
+
 class Edge(Protocol):
     """What an era makes of a call's end."""
 
@@ -47,7 +54,7 @@ class Call:
         exchange: the way back.
         request: what was asked.
         edge: what writes its answer.
-        passage: the Deferred of its pass through the pipeline, None while that has not waited.
+        passage: its pass through the pipeline, to be cancelled; None while that has not waited.
         running: the work behind it, once that waits.
         settled: whether it has been answered or given up; nothing is sent for it then.
     """
@@ -58,7 +65,7 @@ class Call:
         self.exchange = exchange
         self.request = request
         self.edge = edge
-        self.passage: Deferred[Outcome] | None = None
+        self.passage: Cancellable | None = None
         self.running: Running | None = None
         self.settled = False
         self._asks: Asks | None = None
@@ -78,8 +85,15 @@ class Call:
     def asks(self) -> Asks:
         """The questions of the work behind this call."""
         if self._asks is None:
-            self._asks = Asks(answers_of(self.request.params))
+            running = self.running
+            self._asks = Asks(answers_of(self.request.params)) if running is None else running.asks
         return self._asks
+
+    @property
+    def asked(self) -> Asks | None:
+        """The same; None while nothing was asked and no answer was given unasked: most calls never ask."""
+        given = self._asks is not None or self.request.params.input_responses is not msgspec.UNSET
+        return self.asks if given else None
 
     def expect(self) -> None:
         """Read the answers that came unasked, before any work begins that would have to be undone.

@@ -27,8 +27,8 @@ from erlmcp.protocol import (
     refuse_array,
 )
 from erlmcp.server._batch import BatchExchange
-from erlmcp.server._call import Call
-from erlmcp.server._drive import Finished, begin
+from erlmcp.server._call import Call, Cancellable
+from erlmcp.server._drive import Drive, Finished, begin
 from erlmcp.server._handshake import SESSION_HEADER, VERSION_HEADER, HandshakeEdge
 from erlmcp.server._handshake_call import HandshakeCall
 from erlmcp.server._in_flight import InFlight
@@ -154,8 +154,8 @@ class Channel:
         except Exception as error:  # noqa: BLE001 - a refusal, or a defect that is logged
             failed(error)
             return
-        if isinstance(begun, Deferred):
-            begun.addErrback(_refused_later, failed)
+        if isinstance(begun, Drive):
+            begun.then(_nothing, _refused_later, failed)
 
     def _batch(self, message: bytes, exchange: IExchange, received: float) -> None:
         """Rule f: an array, where 2025-03-26 was negotiated."""
@@ -264,8 +264,7 @@ class Channel:
             self._finish(call, begun.value)
         else:
             self._wait(call, begun)
-            begun.addCallbacks(self._passed, self._failed, callbackArgs=(call,), errbackArgs=(call,))
-            begun.addErrback(_report)
+            begun.then(self._passed, self._failed, call)
 
     def _finish(self, call: Call, outcome: Outcome) -> None:
         asking = call.edge.finish(call, outcome)
@@ -282,7 +281,7 @@ class Channel:
         if not call.settled:
             self._pass(call, self._pipeline.run(call.request))
 
-    def _wait(self, call: Call, passage: Deferred[Any]) -> None:
+    def _wait(self, call: Call, passage: Cancellable) -> None:
         call.passage = passage
         call.waits()
         self._in_flight.add(call)
@@ -377,6 +376,10 @@ def _method_and_meta(message: Message[Params]) -> tuple[str, Meta]:
     params = message.params
     meta = read_meta(UNSET if params is UNSET else params.meta)
     return "" if message.method is UNSET else message.method, meta
+
+
+def _nothing(*_: object) -> None:
+    """All is done."""
 
 
 def _refused_later(failure: Failure, failed: Callable[[BaseException], None]) -> None:

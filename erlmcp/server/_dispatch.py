@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from erlmcp.interfaces import Complete, IBackend, IMiddleware, NeedsInput, Outcome, Request
 from erlmcp.server._call import Call
 from erlmcp.server._directory import LISTS, Directory
-from erlmcp.server._drive import Finished, begin
+from erlmcp.server._drive import Drive, Finished, begin
 from erlmcp.server._running import Running
 from erlmcp.server._subscriptions import Subscriptions
 from erlmcp.timing import Wheel
@@ -62,14 +62,14 @@ class Dispatch:
         if isinstance(answer, (Complete, NeedsInput)):
             return answer
         if isinstance(answer, Deferred):
-            work: Deferred[Outcome] = answer
+            work: Deferred[Outcome] | Drive[Outcome] = answer
         else:
             begun = begin(cast("Coroutine[Any, Any, Outcome]", answer))
             if isinstance(begun, Finished):
                 outcome: Outcome = begun.value
                 return outcome
             work = begun
-        call.running = Running(request, call.asks, work, self._wheel, self._clock)
+        call.running = Running(request, call.asked, work, self._wheel, self._clock)
         return call.running.outcome()
 
 

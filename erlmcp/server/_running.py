@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from erlmcp.interfaces import NeedsInput, Outcome, Request
 from erlmcp.protocol import McpError, errors
 from erlmcp.server._asks import Asks
+from erlmcp.server._drive import Drive
 from erlmcp.telemetry import about, report
 from erlmcp.timing import Entry, Wheel
 
@@ -25,13 +26,14 @@ class Running:
 
     Args:
         request: the request that began it; the backend holds on to it, so a retry refreshes it in place.
-        asks: its questions.
-        work: the Deferred of its outcome.
+        asks: its questions; None if it has none yet, and was given no answers.
+        work: gives its outcome.
         wheel: for the deadline.
         clock: the clock that `Request.deadline` is on.
     """
 
     __slots__ = (
+        "_asks",
         "_began",
         "_clock",
         "_deadline",
@@ -40,15 +42,19 @@ class Running:
         "_waiter",
         "_wheel",
         "_work",
-        "asks",
         "request",
     )
 
     def __init__(
-        self, request: Request, asks: Asks, work: Deferred[Outcome], wheel: Wheel, clock: IReactorTime
+        self,
+        request: Request,
+        asks: Asks | None,
+        work: "Deferred[Outcome] | Drive[Outcome]",
+        wheel: Wheel,
+        clock: IReactorTime,
     ) -> None:
         self.request = request
-        self.asks = asks
+        self._asks = asks
         self._work = work
         self._result: Outcome | Failure | None = None
         self._wheel = wheel
@@ -57,15 +63,32 @@ class Running:
         self._surfacing: Any = None
         self._deadline: Entry | None = None
         self._began = 0.0
-        asks.on_question = self._asked
-        work.addCallbacks(self._done, self._failed)
+        if asks is not None:
+            asks.on_question = self._asked
+
+    @property
+    def asks(self) -> Asks:
+        """Its questions."""
+        asks = self._asks
+        if asks is None:
+            asks = self._asks = Asks({})
+            if self.ended:
+                asks.close()
+            else:
+                asks.on_question = self._asked
+        return asks
 
     def outcome(self) -> Deferred[Outcome]:
-        """Wait for what comes next: the work's end, or questions that it has. One at a time may wait.
+        """Wait for what comes first: the work's end, or questions that it has. To be called once; then there is `resume`.
 
         Cancelling the wait cancels the work.
         """
         waiter = self._wait()
+        work = self._work
+        if isinstance(work, Drive):
+            work.then(self._done, self._failed)
+        else:
+            work.addCallbacks(self._done, self._failed)
         self._surface()
         return waiter
 
@@ -114,7 +137,7 @@ class Running:
         """Stop the work; whoever waits for it gets a CancelledError."""
         self.request.cancel()
         self._work.cancel()
-        self.asks.close()
+        self._close()
         self._settle(Failure(CancelledError()))
         self.request.conversation = None
 
@@ -140,15 +163,21 @@ class Running:
         self._surface()
 
     def _surface(self) -> None:
-        if self._waiter is not None and self.asks.open:
-            self._settle(NeedsInput(self.asks.open))
+        asks = self._asks
+        if asks is not None and self._waiter is not None and (questions := asks.open):
+            self._settle(NeedsInput(questions))
+
+    def _close(self) -> None:
+        """Nobody will answer any more."""
+        if self._asks is not None:
+            self._asks.close()
 
     def _expired(self) -> None:
         self._deadline = None
         waiter, self._waiter = self._waiter, None
         self.request.cancel()
         self._work.cancel()
-        self.asks.close()
+        self._close()
         log.warn("{method} {name} of request {id} was not done in time [{reference}]", **about(self.request))  # noqa: G010
         self._waiter = waiter
         ended = self._result
@@ -161,12 +190,12 @@ class Running:
 
     def _done(self, outcome: Outcome) -> None:
         self._result = outcome
-        self.asks.close()
+        self._close()
         self._settle(outcome)
 
     def _failed(self, failure: Failure) -> None:
         self._result = failure
-        self.asks.close()
+        self._close()
         told_to_stop = self.request.cancelled and failure.check(McpError)
         if self._waiter is None and not told_to_stop and not failure.check(CancelledError):
             report(

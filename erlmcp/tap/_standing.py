@@ -8,6 +8,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from erlmcp.catalog import Following, Provider
@@ -246,7 +247,22 @@ class Standing:
         if isinstance(answer, (Complete, NeedsInput)):
             self._failures = 0
             return answer
+        if isinstance(answer, Deferred):
+            return answer.addCallbacks(
+                self._went_well, self._went_wrong, callbackArgs=(backend,), errbackArgs=(backend,)
+            )
         return self._watch_over(backend, answer)
+
+    def _went_well(self, outcome: Outcome, backend: Any) -> Outcome:
+        if backend is self._backend:
+            self._failures = 0
+        return outcome
+
+    def _went_wrong(self, failure: Failure, backend: Any) -> Failure:
+        error = failure.value
+        if isinstance(error, Exception) and not isinstance(error, (McpError, CancelledError)):
+            self._failed(backend, error)
+        return failure
 
     async def _watch_over(self, backend: Any, answer: Awaitable[Outcome]) -> Outcome:
         try:
@@ -256,8 +272,7 @@ class Standing:
         except Exception as error:
             self._failed(backend, error)
             raise
-        self._failures = 0
-        return outcome
+        return self._went_well(outcome, backend)
 
     def _failed(self, backend: Any, error: Exception) -> None:
         if backend is not self._backend:
