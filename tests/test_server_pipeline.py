@@ -8,10 +8,10 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from erlmcp.interfaces import Outcome, Peer, Request
+from erlmcp.interfaces import Outcome, Peer, Pending, Request
 from erlmcp.protocol import McpError
 from erlmcp.server import Gates, Pipeline
-from erlmcp.server._drive import Drive, Finished, begin
+from erlmcp.server._drive import Drive, begin
 from tests.scripted import text
 
 ORDER = [
@@ -86,10 +86,15 @@ class Case(SynchronousTestCase):
         return self.act[name]() if name in self.act else None
 
     def dispatch(self, request: Request) -> Any:
-        return self.step("dispatch") or text("done")
+        waiting = self.step("dispatch")
+        return text("done") if waiting is None else begin(awaited(waiting))
 
-    def run_it(self) -> Finished | Drive[Outcome]:
-        return begin(self.pipeline.run(self.request))
+    def run_it(self) -> Outcome | Pending[Outcome]:
+        return self.pipeline.run(self.request)
+
+
+async def awaited(waiting: Deferred[Any]) -> Any:
+    return await waiting
 
 
 def refuse() -> None:
@@ -99,7 +104,7 @@ def refuse() -> None:
 class Order(Case):
     def test_all(self) -> None:
         """The gates are asked in the order that the design fixes, without a wait."""
-        self.assertEqual(self.run_it(), Finished(text("done")))
+        self.assertEqual(self.run_it(), text("done"))
         self.assertEqual(self.steps, ORDER)
         self.assertEqual((self.released, self.counts.words), (1, ["complete"]))
 
@@ -125,7 +130,7 @@ class Order(Case):
             wait: Deferred[Any] = Deferred()
             self.act[name] = lambda wait=wait: wait  # type: ignore[misc]
             running = self.run_it()
-            assert isinstance(running, Drive)
+            assert isinstance(running, Pending)
             ended = end_of(running)
             self.assertEqual(self.steps, ORDER[: place + 1])
             wait.callback(text("done") if name == "dispatch" else None)
@@ -136,7 +141,7 @@ class Order(Case):
         wait: Deferred[None] = Deferred()
         self.act["authenticate"] = lambda: wait
         running = self.run_it()
-        assert isinstance(running, Drive)
+        assert isinstance(running, Pending)
         ended = end_of(running)
         outcome: Deferred[None] = Deferred()
         self.act["outcome"] = lambda: outcome
@@ -147,7 +152,7 @@ class Order(Case):
         self.assertEqual(self.steps, ["limits", "authenticate", "outcome"])
 
 
-def end_of(running: Drive[Any]) -> Deferred[Any]:
+def end_of(running: Pending[Any]) -> Deferred[Any]:
     """What fires at its end."""
     ended: Deferred[Any] = Deferred()
     running.then(ended.callback, ended.errback)
@@ -159,7 +164,7 @@ class Driving(SynchronousTestCase):
         async def work() -> int:
             return 3
 
-        self.assertEqual(begin(work()), Finished(3))
+        self.assertEqual(begin(work()), 3)
 
     def test_raises_at_once(self) -> None:
         async def work() -> int:

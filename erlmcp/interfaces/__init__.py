@@ -47,6 +47,7 @@ from erlmcp.interfaces._gates import (
     IRecord,
 )
 from erlmcp.interfaces._outcome import Complete, NeedsInput, Outcome
+from erlmcp.interfaces._pending import Pending
 from erlmcp.interfaces._request import IConversation, Request
 from erlmcp.interfaces._transport import (
     IChannel,
@@ -100,6 +101,7 @@ __all__ = [
     "NotDurable",
     "Outcome",
     "Peer",
+    "Pending",
     "Principal",
     "PromptDefinition",
     "Request",

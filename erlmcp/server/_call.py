@@ -7,7 +7,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from erlmcp.interfaces import Complete, IConversation, IExchange, NeedsInput, Outcome, Request
+from erlmcp.interfaces import Complete, IConversation, IExchange, NeedsInput, Outcome, Pending, Request
 from erlmcp.jsonrpc import encode_notification
 from erlmcp.protocol import (
     METHODS,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Cancellable(Protocol):
-    """What a call waits for: a Deferred, or a `Drive`."""
+    """What a call waits for: a `Pending`, or a Deferred."""
 
     def cancel(self) -> None:
         """Wait no longer."""
@@ -42,7 +42,7 @@ class Edge(Protocol):
     def fail(self, call: Any, error: BaseException) -> None:
         """Answer with an error."""
 
-    def resumption(self, call: Any) -> "Deferred[Outcome] | None":
+    def resumption(self, call: Any) -> Pending[Outcome] | None:
         """What a call that passes again goes on with, None where the request is to be dispatched (again)."""
 
 

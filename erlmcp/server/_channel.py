@@ -3,15 +3,14 @@
 One failure domain per connection: what is in flight is kept on the exchange that it came by, and dies with it.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import cast
 
 from msgspec import UNSET
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from erlmcp.interfaces import IChannel, ICounters, IExchange, Outcome, Principal, Request
+from erlmcp.interfaces import IChannel, ICounters, IExchange, Outcome, Pending, Principal, Request
 from erlmcp.jsonrpc import Codec, MalformedMessage, Message, encode_notification
 from erlmcp.protocol import (
     Decision,
@@ -28,7 +27,7 @@ from erlmcp.protocol import (
 )
 from erlmcp.server._batch import BatchExchange
 from erlmcp.server._call import Call, Cancellable
-from erlmcp.server._drive import Drive, Finished, begin
+from erlmcp.server._drive import Drive, begin
 from erlmcp.server._handshake import SESSION_HEADER, VERSION_HEADER, HandshakeEdge
 from erlmcp.server._handshake_call import HandshakeCall
 from erlmcp.server._in_flight import InFlight
@@ -136,7 +135,9 @@ class Channel:
         request = Request(id=0, method="", era="handshake", peer=exchange.peer, headers=exchange.headers)
 
         async def acted() -> None:
-            await self._pipeline.identify(request)
+            identifying = self._pipeline.identify(request)
+            if identifying is not None:
+                await identifying
             waiting = act(request.principal)
             if waiting is not None:
                 await waiting
@@ -155,7 +156,7 @@ class Channel:
             failed(error)
             return
         if isinstance(begun, Drive):
-            begun.then(_nothing, _refused_later, failed)
+            begun.then(_nothing, failed)
 
     def _batch(self, message: bytes, exchange: IExchange, received: float) -> None:
         """Rule f: an array, where 2025-03-26 was negotiated."""
@@ -224,16 +225,14 @@ class Channel:
                         self._forward(owner, whole, exchange, request)
                         return
                 call = Call(exchange, request, self._modern)
-                passage = self._pipeline.run(request)
             else:
                 call = self._handshake.call(message, meta, exchange, size, received)
                 request = call.request
-                passage = self._join(call)
         except McpError as error:
             self._refuse(exchange, request_id, error, method)
             return
         request.conversation = call
-        self._pass(call, passage)
+        self._pass(call, self._pipeline.run if call.edge is self._modern else self._join)
 
     def _forward(self, owner: str, whole: bytes, exchange: IExchange, request: Request) -> None:
         """A retry of a call that is parked with another worker."""
@@ -244,27 +243,36 @@ class Channel:
         assert self._ways is not None  # noqa: S101 - asked by the caller
         self._ways.forward(owner, "received", whole, exchange, lost)
 
-    async def _join(self, call: HandshakeCall) -> Outcome:
+    def _join(self, request: Request) -> Outcome | Pending[Outcome]:
         """A handshake request: whose it is must be known before its session can be."""
-        await self._pipeline.identify(call.request)
+        call = cast("HandshakeCall", request.conversation)
+        identifying = self._pipeline.identify(request)
+        if identifying is not None:
+            return begin(self._join_later(call, identifying))
         self._handshake.join(call)
-        return await self._pipeline.run(call.request)
+        return self._pipeline.run(request)
 
-    def _pass(self, call: Call, passage: Coroutine[Any, Any, Outcome]) -> None:
+    async def _join_later(self, call: HandshakeCall, identifying: Pending[None]) -> Outcome:
+        await identifying
+        self._handshake.join(call)
+        passage = self._pipeline.run(call.request)
+        return await passage if isinstance(passage, Pending) else passage
+
+    def _pass(self, call: Call, run: Callable[[Request], Outcome | Pending[Outcome]]) -> None:
         """Take a call through the gates, once."""
         try:
-            begun = begin(passage)
+            passage = run(call.request)
         except BaseException as error:
             self._fail(call, error)
             call.over()
             if isinstance(error, KeyboardInterrupt):
                 raise
             return
-        if isinstance(begun, Finished):
-            self._finish(call, begun.value)
+        if isinstance(passage, Pending):
+            self._wait(call, passage)
+            passage.then(self._passed, self._failed, call)
         else:
-            self._wait(call, begun)
-            begun.then(self._passed, self._failed, call)
+            self._finish(call, passage)
 
     def _finish(self, call: Call, outcome: Outcome) -> None:
         asking = call.edge.finish(call, outcome)
@@ -272,14 +280,14 @@ class Channel:
             call.over()
         else:
             self._wait(call, asking)
-            asking.addCallbacks(self._answered, self._failed, callbackArgs=(call,), errbackArgs=(call,))
+            asking.addCallbacks(self._answered, self._not_answered, callbackArgs=(call,), errbackArgs=(call,))
             asking.addErrback(_report)
 
     def _answered(self, _: None, call: Call) -> None:
         """A client has answered, or will not: its call passes the gates again."""
         self._settle(call)
         if not call.settled:
-            self._pass(call, self._pipeline.run(call.request))
+            self._pass(call, self._pipeline.run)
 
     def _wait(self, call: Call, passage: Cancellable) -> None:
         call.passage = passage
@@ -291,10 +299,13 @@ class Channel:
         if not call.settled:
             self._finish(call, outcome)
 
-    def _failed(self, failure: Failure, call: Call) -> None:
+    def _not_answered(self, failure: Failure, call: Call) -> None:
+        self._failed(cast("BaseException", failure.value), call)
+
+    def _failed(self, error: BaseException, call: Call) -> None:
         self._settle(call)
         if not call.settled:
-            self._fail(call, cast("BaseException", failure.value))
+            self._fail(call, error)
             call.over()
 
     def _settle(self, call: Call) -> None:
@@ -380,10 +391,6 @@ def _method_and_meta(message: Message[Params]) -> tuple[str, Meta]:
 
 def _nothing(*_: object) -> None:
     """All is done."""
-
-
-def _refused_later(failure: Failure, failed: Callable[[BaseException], None]) -> None:
-    failed(cast("BaseException", failure.value))
 
 
 def _report(failure: Failure) -> None:

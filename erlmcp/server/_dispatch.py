@@ -6,10 +6,10 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from erlmcp.interfaces import Complete, IBackend, IMiddleware, NeedsInput, Outcome, Request
+from erlmcp.interfaces import Complete, IBackend, IMiddleware, NeedsInput, Outcome, Pending, Request
 from erlmcp.server._call import Call
 from erlmcp.server._directory import LISTS, Directory
-from erlmcp.server._drive import Drive, Finished, begin
+from erlmcp.server._drive import Drive, begin
 from erlmcp.server._running import Running
 from erlmcp.server._subscriptions import Subscriptions
 from erlmcp.timing import Wheel
@@ -49,11 +49,12 @@ class Dispatch:
         for one in reversed(middleware):
             self._to_backend = _wrapped(one, self._to_backend)
 
-    def __call__(self, request: Request) -> Answer:
+    def __call__(self, request: Request) -> Outcome | Pending[Outcome]:
         """Answer at once, or give what to wait for."""
         own = self._own.get(request.method)
         if own is not None:
-            return own(request)
+            said = own(request)
+            return said if isinstance(said, (Complete, NeedsInput)) else begin(_awaited(said))
         call = cast("Call", request.conversation)
         resumed = call.edge.resumption(call)
         if resumed is not None:
@@ -61,16 +62,20 @@ class Dispatch:
         answer = self._to_backend(request)
         if isinstance(answer, (Complete, NeedsInput)):
             return answer
-        if isinstance(answer, Deferred):
-            work: Deferred[Outcome] | Drive[Outcome] = answer
+        work: Pending[Outcome] | Deferred[Outcome]
+        if isinstance(answer, (Pending, Deferred)):
+            work = answer
         else:
             begun = begin(cast("Coroutine[Any, Any, Outcome]", answer))
-            if isinstance(begun, Finished):
-                outcome: Outcome = begun.value
-                return outcome
+            if not isinstance(begun, Drive):
+                return begun
             work = begun
         call.running = Running(request, call.asked, work, self._wheel, self._clock)
         return call.running.outcome()
+
+
+async def _awaited(answer: Awaitable[Outcome]) -> Outcome:
+    return await answer
 
 
 def _ask_backend(request: Request) -> Answer:

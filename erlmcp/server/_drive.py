@@ -1,20 +1,17 @@
 """Running coroutines: at once where nothing waits, and from the first wait on whenever that is over.
 
 A request whose work is done at once must cost no Deferred (see docs/explanation/architecture.md), and
-`Deferred.fromCoroutine` makes one before it knows. So the first step is taken by hand. A `Drive` takes the others: as
-a coroutine in a Deferred, at a third of its cost, since it has one listener and nothing is chained to it.
+`Deferred.fromCoroutine` makes one before it knows. So the first step is taken by hand, and a `Drive` takes the others.
 """
 
 import contextvars
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
-import msgspec
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-log = Logger()
+from erlmcp.interfaces import Pending
 
 T = TypeVar("T")
 
@@ -22,17 +19,11 @@ _HURRY: Final = object()
 """Stands for what has not come while it is seen whether it has."""
 
 
-class Finished(msgspec.Struct):
-    """What a coroutine returned without ever waiting."""
-
-    value: Any
-
-
-def begin(coroutine: Coroutine[Any, Any, T]) -> "Finished | Drive[T]":
+def begin(coroutine: Coroutine[Any, Any, T]) -> "T | Drive[T]":
     """Take the first step.
 
     Returns:
-        `Finished` with the result if the coroutine never waited, else what takes the other steps.
+        The result if the coroutine never waited, else what takes the other steps, and has it then.
 
     Raises:
         Exception: what the coroutine raised before its first wait.
@@ -40,12 +31,13 @@ def begin(coroutine: Coroutine[Any, Any, T]) -> "Finished | Drive[T]":
     try:
         awaited = coroutine.send(None)
     except StopIteration as end:
-        return Finished(end.value)
+        result: T = end.value
+        return result
     return Drive(coroutine, awaited)
 
 
-class Drive(Generic[T]):
-    """A coroutine that waits, and goes on when what it waits for has come.
+class Drive(Pending[T]):
+    """A coroutine that waits, and goes on when what it waits for has come; its result is the coroutine's.
 
     Its context variables are those of its first step, and its own from then on.
 
@@ -54,35 +46,18 @@ class Drive(Generic[T]):
         awaited: what it waits for since.
     """
 
-    __slots__ = ("_arguments", "_awaited", "_context", "_coroutine", "_done", "_early", "_failed", "_result")
+    __slots__ = ("_awaited", "_context", "_coroutine", "_early")
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], awaited: Any) -> None:
-        self._coroutine: Coroutine[Any, Any, T] | None = coroutine
+        super().__init__()
+        self._coroutine = coroutine
         self._context = contextvars.copy_context()
         self._awaited: Deferred[Any] | None = None
         self._early: Any = None
-        self._done: Callable[..., object] | None = None
-        self._failed: Callable[..., object] | None = None
-        self._arguments: tuple[Any, ...] = ()
-        self._result: Any = None
         self._go_on(self._wait_for(awaited))
 
-    def then(self, done: Callable[..., object], failed: Callable[..., object], *arguments: Any) -> None:
-        """Say who hears of its end, once. What they raise is logged.
-
-        Args:
-            done: called with its result and `arguments`.
-            failed: called with a Failure and `arguments`.
-            arguments: for either.
-        """
-        self._done = done
-        self._failed = failed
-        self._arguments = arguments
-        if self._coroutine is None:
-            self._tell()
-
     def cancel(self) -> None:
-        """Cancel what it waits for: the coroutine says what comes of that. Once it has ended, this does nothing."""
+        """Cancel what it waits for: the coroutine says what comes of that."""
         if self._awaited is not None:
             self._awaited.cancel()
 
@@ -108,7 +83,6 @@ class Drive(Generic[T]):
     def _go_on(self, result: Any) -> None:
         """Take the next step, and those after it for which nothing has to be waited for."""
         coroutine = self._coroutine
-        assert coroutine is not None  # noqa: S101 - only its end takes it away
         while result is not _HURRY:
             self._awaited = None
             try:
@@ -117,26 +91,9 @@ class Drive(Generic[T]):
                 else:
                     awaited = self._context.run(coroutine.send, result)
             except StopIteration as end:
-                self._end(end.value)
+                self.succeed(end.value)
                 return
-            except BaseException:  # noqa: BLE001 - who hears of its end judges it
-                self._end(Failure())
+            except BaseException as error:  # noqa: BLE001 - who hears of it judges it
+                self.fail(error)
                 return
             result = self._wait_for(awaited)
-
-    def _end(self, result: Any) -> None:
-        self._coroutine = None
-        self._result = result
-        if self._done is not None:
-            self._tell()
-
-    def _tell(self) -> None:
-        result, self._result = self._result, None
-        done, failed, arguments = self._done, self._failed, self._arguments
-        self._done = self._failed = None
-        self._arguments = ()
-        listener: Any = failed if isinstance(result, Failure) else done
-        try:
-            listener(result, *arguments)
-        except Exception:  # noqa: BLE001 - there is nobody above
-            log.failure("what hears of a coroutine's end failed")

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from erlmcp.catalog import InvalidArguments
-from erlmcp.interfaces import Complete, IExchange, NeedsInput, Outcome, Principal, Request
+from erlmcp.interfaces import Complete, IExchange, NeedsInput, Outcome, Pending, Principal, Request
 from erlmcp.jsonrpc import Message, encode_error, encode_result
 from erlmcp.protocol import (
     HANDSHAKE_METHODS,
@@ -269,7 +269,7 @@ class HandshakeEdge:
 
     # Through
 
-    def resumption(self, call: HandshakeCall) -> Deferred[Outcome] | None:
+    def resumption(self, call: HandshakeCall) -> Pending[Outcome] | None:
         """See `erlmcp.server._call.Edge`."""
         answers, call.answers = call.answers, None
         refusal, call.refusal = call.refusal, None

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from erlmcp.catalog import InvalidArguments
-from erlmcp.interfaces import Complete, IExchange, NeedsInput, Outcome, Request
+from erlmcp.interfaces import Complete, IExchange, NeedsInput, Outcome, Pending, Request
 from erlmcp.jsonrpc import Message, encode_error, encode_result
 from erlmcp.protocol import (
     METHODS,
@@ -87,7 +87,7 @@ class ModernEdge:
             size=size,
         )
 
-    def resumption(self, call: Call) -> Deferred[Outcome] | None:
+    def resumption(self, call: Call) -> Pending[Outcome] | None:
         """What a retry goes on with; None where there is nothing, or only a backend's own state (see `Parking.retry`).
 
         Raises:

@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 
 import msgspec
-from twisted.internet.defer import Deferred
 
-from erlmcp.interfaces import Outcome, Request
+from erlmcp.interfaces import Outcome, Pending, Request
 from erlmcp.protocol import BadSeal, McpError, Sealer, errors
 from erlmcp.server._call import Call, answers_of
 from erlmcp.server._running import Running
@@ -113,11 +112,11 @@ class Parking:
             self.awaited[number] = self._wheel.after(self._limit, self.awaited.pop, number)
         return self._seal(Ticket(self._owner if here else "", number, state), request)
 
-    def retry(self, request: Request, ticket: str) -> Deferred[Outcome] | None:
+    def retry(self, request: Request, ticket: str) -> Pending[Outcome] | None:
         """Go on with what a retry's ``requestState`` stands for.
 
         Returns:
-            A Deferred of what comes next of the parked work; or None if the request must be dispatched again, with
+            What comes next of the parked work, later; or None if the request must be dispatched again, with
             the backend's own state now in its parameters.
 
         Raises:

@@ -4,17 +4,15 @@ A running work outlives the request that began it when it asks the client: it is
 a request of its own, goes on waiting for it. See docs/machines/running.md.
 """
 
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from erlmcp.interfaces import NeedsInput, Outcome, Request
+from erlmcp.interfaces import NeedsInput, Outcome, Pending, Request
 from erlmcp.protocol import McpError, errors
 from erlmcp.server._asks import Asks
-from erlmcp.server._drive import Drive
 from erlmcp.telemetry import about, report
 from erlmcp.timing import Entry, Wheel
 
@@ -49,17 +47,17 @@ class Running:
         self,
         request: Request,
         asks: Asks | None,
-        work: "Deferred[Outcome] | Drive[Outcome]",
+        work: Deferred[Outcome] | Pending[Outcome],
         wheel: Wheel,
         clock: IReactorTime,
     ) -> None:
         self.request = request
         self._asks = asks
         self._work = work
-        self._result: Outcome | Failure | None = None
+        self._result: Outcome | BaseException | None = None
         self._wheel = wheel
         self._clock = clock
-        self._waiter: Deferred[Outcome] | None = None
+        self._waiter: _Waiter | None = None
         self._surfacing: Any = None
         self._deadline: Entry | None = None
         self._began = 0.0
@@ -78,21 +76,21 @@ class Running:
                 asks.on_question = self._asked
         return asks
 
-    def outcome(self) -> Deferred[Outcome]:
-        """Wait for what comes first: the work's end, or questions that it has. To be called once; then there is `resume`.
+    def outcome(self) -> Pending[Outcome]:
+        """Wait for what comes first, once: the work's end, or questions that it has. After that there is `resume`.
 
         Cancelling the wait cancels the work.
         """
         waiter = self._wait()
         work = self._work
-        if isinstance(work, Drive):
+        if isinstance(work, Pending):
             work.then(self._done, self._failed)
         else:
-            work.addCallbacks(self._done, self._failed)
+            work.addCallbacks(self._done, lambda failure: self._failed(failure.value))
         self._surface()
         return waiter
 
-    def resume(self, retry: Request, answers: dict[str, Any]) -> Deferred[Outcome]:
+    def resume(self, retry: Request, answers: dict[str, Any]) -> Pending[Outcome]:
         """Go on with a retry's answers: its identity, capabilities, deadline and way back replace the old ones."""
         request = self.request
         # Whatever the work logs from now on, this is what its caller can be told.
@@ -121,7 +119,7 @@ class Running:
         self._surface()
         return waiter
 
-    def refuse(self, error: Exception) -> Deferred[Outcome]:
+    def refuse(self, error: Exception) -> Pending[Outcome]:
         """Go on without answers: whoever asked gets the error."""
         waiter = self._wait()
         self.asks.refuse(error)
@@ -138,13 +136,13 @@ class Running:
         self.request.cancel()
         self._work.cancel()
         self._close()
-        self._settle(Failure(CancelledError()))
+        self._settle(CancelledError())
         self.request.conversation = None
 
-    def _wait(self) -> Deferred[Outcome]:
-        waiter: Deferred[Outcome] = Deferred(lambda _: self.cancel())
+    def _wait(self) -> Pending[Outcome]:
+        waiter = _Waiter(self)
         if self._result is not None:
-            waiter.callback(self._result)
+            waiter.settle(self._result)
             return waiter
         self._waiter = waiter
         if self.request.deadline:
@@ -181,32 +179,34 @@ class Running:
         log.warn("{method} {name} of request {id} was not done in time [{reference}]", **about(self.request))  # noqa: G010
         self._waiter = waiter
         ended = self._result
-        if isinstance(ended, Failure) and ended.check(McpError):
+        if isinstance(ended, McpError):
             # The backend knows more of it: who was asked, and whether it may be done yet.
             self._settle(ended)
             return
         seconds = round(self.request.deadline - self._began, 3)
-        self._settle(Failure(errors.deadline_exceeded(seconds, self.request.refer())))
+        self._settle(errors.deadline_exceeded(seconds, self.request.refer()))
 
     def _done(self, outcome: Outcome) -> None:
         self._result = outcome
         self._close()
         self._settle(outcome)
 
-    def _failed(self, failure: Failure) -> None:
-        self._result = failure
+    def _failed(self, error: BaseException) -> None:
+        self._result = error
         self._close()
-        told_to_stop = self.request.cancelled and failure.check(McpError)
-        if self._waiter is None and not told_to_stop and not failure.check(CancelledError):
+        told_to_stop = isinstance(error, CancelledError) or (
+            self.request.cancelled and isinstance(error, McpError)
+        )
+        if self._waiter is None and not told_to_stop:
             report(
                 log,
                 "{method} {name} failed after its caller had gone [{reference}]",
-                cast("BaseException", failure.value),
+                error,
                 self.request,
             )
-        self._settle(failure)
+        self._settle(error)
 
-    def _settle(self, result: Outcome | Failure) -> None:
+    def _settle(self, result: Outcome | BaseException) -> None:
         if self._surfacing is not None:
             self._surfacing.cancel()
             self._surfacing = None
@@ -214,5 +214,24 @@ class Running:
             self._deadline.cancel()
             self._deadline = None
         waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.called:
-            waiter.callback(result)
+        if waiter is not None:
+            waiter.settle(result)
+
+
+class _Waiter(Pending[Outcome]):
+    """Somebody who waits for what comes next of a work."""
+
+    __slots__ = ("_running",)
+
+    def __init__(self, running: Running) -> None:
+        super().__init__()
+        self._running = running
+
+    def stop(self) -> None:
+        self._running.cancel()
+
+    def settle(self, result: Outcome | BaseException) -> None:
+        if isinstance(result, BaseException):
+            self.fail(result)
+        else:
+            self.succeed(result)
