@@ -17,6 +17,7 @@ from erlmcp.client._errors import BadAnswer, Busy, ClientError, Disconnected, Se
 from erlmcp.client._parts import read_problem, read_tied, read_withdrawn
 from erlmcp.client._responses import Response, Responses
 from erlmcp.client._wire import Outgoing, Wire, WireError
+from erlmcp.interfaces import Pending
 from erlmcp.jsonrpc import (
     Codec,
     Limits,
@@ -61,13 +62,13 @@ class Attempt(Outgoing):
 
     Attributes:
         id: its JSON-RPC id, and its progress token.
-        done: fires with the raw result, or fails; cancelling it tells the server.
+        done: its raw result, or why there is none; cancelling it tells the server.
         watch: hears the notifications that belong to it.
         held: whether it has one of the places for requests under way.
         queued: whether it waits for one.
     """
 
-    __slots__ = ("_cancel", "done", "ends", "entry", "heard", "held", "id", "queued", "timeout", "watch")
+    __slots__ = ("done", "ends", "entry", "heard", "held", "id", "queued", "timeout", "watch")
 
     def __init__(
         self,
@@ -75,14 +76,13 @@ class Attempt(Outgoing):
         body: bytes,
         method: str,
         headers: tuple[tuple[bytes, bytes], ...],
-        cancel: Callable[["Attempt"], None],
+        done: Pending[Raw],
         *,
         resumable: bool,
     ) -> None:
         super().__init__(body, method, headers, answered=True, resumable=resumable)
         self.id = id
-        self._cancel: Callable[[Attempt], None] | None = cancel
-        self.done: Deferred[Raw] = Deferred(self._cancelled)
+        self.done = done
         self.entry: Entry | None = None
         self.heard = 0.0
         self.ends = 0.0
@@ -91,18 +91,27 @@ class Attempt(Outgoing):
         self.queued = False
         self.watch: Watch | None = None
 
-    def _cancelled(self, _: "Deferred[Raw]") -> None:
-        if self._cancel is not None:
-            self._cancel(self)
-
     def release(self) -> None:
         """It is over: let go of what it holds."""
         self.settled = True
         if self.entry is not None:
             self.entry.cancel()
             self.entry = None
-        self._cancel = None
         self.watch = None
+
+
+class _Answer(Pending[Raw]):
+    """The answer to a request, which it knows by its id alone: request and answer must not hold each other."""
+
+    __slots__ = ("_conversation", "_id")
+
+    def __init__(self, conversation: "Conversation", id: int) -> None:  # noqa: A002 - JSON-RPC's own name
+        super().__init__()
+        self._conversation = conversation
+        self._id = id
+
+    def stop(self) -> None:
+        self._conversation.cancel(self._id)
 
 
 class Conversation:
@@ -219,13 +228,13 @@ class Conversation:
             resumable: see `Outgoing`.
         """
         attempt = Attempt(
-            id, encode_request(id, method, params), method, headers, self._cancelled, resumable=resumable
+            id, encode_request(id, method, params), method, headers, _Answer(self, id), resumable=resumable
         )
         if self._over is not None or self._retired is not None:
             attempt.release()
             why, tail = (self._over, self._over.tail) if self._over is not None else ("it is given up", "")
             error = WireError(f"the connection is gone: {why}", unsent=True, tail=tail)
-            attempt.done.errback(Disconnected(self.peer, error))
+            attempt.done.fail(Disconnected(self.peer, error))
             return attempt
         attempt.watch = watch
         attempt.timeout = timeout
@@ -260,6 +269,13 @@ class Conversation:
     def refuse(self, id: int | str, code: int, message: str) -> None:  # noqa: A002 - JSON-RPC's own name
         """Answer a request of the server with an error."""
         self._responses.send(encode_error(id, code, message))
+
+    def cancel(self, id: int) -> None:  # noqa: A002 - JSON-RPC's own name
+        """A request's caller has cancelled its answer: tell the server, and wait for it no more."""
+        attempt = self._open.get(id)
+        if attempt is not None:
+            self._withdraw(attempt, "cancelled")
+            self._settle(attempt)
 
     def retire(self) -> "Deferred[None]":
         """Take no more requests, let those under way come to their end, and then close the wire.
@@ -358,7 +374,7 @@ class Conversation:
             attempt = via
         if message.error is UNSET and message.result is not UNSET:
             self._settle(attempt)
-            attempt.done.callback(message.result)
+            attempt.done.succeed(message.result)
             return
         try:
             problem = read_problem(message.error if message.error is not UNSET else b"")
@@ -435,11 +451,6 @@ class Conversation:
         self._withdraw(attempt, f"no answer within {waited}")
         self._fail(attempt, TimedOut(self.peer, f"{attempt.method}: no answer within {waited}"))
 
-    def _cancelled(self, attempt: Attempt) -> None:
-        """The caller has cancelled the deferred, which fails by itself."""
-        self._withdraw(attempt, "cancelled")
-        self._settle(attempt)
-
     def _withdraw(self, attempt: Attempt, reason: str) -> None:
         if attempt.queued or self._over is not None:
             return
@@ -467,7 +478,7 @@ class Conversation:
     def _fail(self, attempt: Attempt, error: Exception) -> None:
         if attempt.id in self._open:  # who hears of another's failure may have given this one up
             self._settle(attempt)
-            attempt.done.errback(error)
+            attempt.done.fail(error)
 
     def _next(self) -> None:
         """Give places to those that wait."""

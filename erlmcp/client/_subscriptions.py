@@ -5,12 +5,13 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from erlmcp.client._conversation import Attempt
 from erlmcp.client._edges import Edge
-from erlmcp.client._errors import ClientError, ServerError
+from erlmcp.client._errors import ServerError
 from erlmcp.protocol import errors
 
 log = Logger(namespace="erlmcp.client")
@@ -220,12 +221,11 @@ class Subscriptions:
                 one.interrupted = True
                 self._wanted()
 
-        def failed(failure: Any) -> None:
-            failure.trap(ClientError, CancelledError)
-            if _is_final(failure) and one.attempt is attempt:
+        def failed(error: BaseException) -> None:
+            if _is_final(error) and one.attempt is attempt:
                 self._all.pop(one, None)
                 one.attempt = None
-                one.refused(failure)
+                one.refused(Failure(error))
             else:
                 ended(None)
 
@@ -233,7 +233,7 @@ class Subscriptions:
             "subscriptions/listen", {"notifications": one.filter}, watch=watch, timeout=None
         )
         one.attempt = attempt
-        attempt.done.addCallbacks(ended, failed)
+        attempt.done.then(ended, failed)
 
     def _listen_handshake(self, one: Subscription, edge: Edge, *, again: bool = False) -> None:
         server = edge.server
@@ -246,7 +246,7 @@ class Subscriptions:
             for uri in sorted(one.uris):
                 self._counts[uri] = self._counts.get(uri, 0) + (not again)
                 if again or self._counts[uri] == 1:
-                    asked.append(edge.request("resources/subscribe", {"uri": uri}).done)
+                    asked.append(edge.request("resources/subscribe", {"uri": uri}).done.deferred())
         # Over HTTP what is asked next may overtake it.
         DeferredList(asked, consumeErrors=True).addCallback(self._subscribed, one, edge, accepted)
 
@@ -256,7 +256,7 @@ class Subscriptions:
         failures = [result for good, result in outcomes if not good]
         for failure in failures:
             log.warn("resources/subscribe: {error}", error=failure.value)  # noqa: G010 - Twisted's
-        if all(map(_is_final, failures)):
+        if all(_is_final(failure.value) for failure in failures):
             one.honoured(accepted)
         else:
             # Over HTTP the connection may break, and the edge stay.
@@ -277,19 +277,22 @@ class Subscriptions:
                     self._counts[uri] -= 1
                     if not self._counts[uri]:
                         done = self._edge.request("resources/unsubscribe", {"uri": uri}).done
-                        done.addErrback(_unsubscribed_not)
+                        done.then(_unsubscribed, _unsubscribed_not)
         if not one.acknowledged.called:
             one.acknowledged.cancel()
             one.acknowledged.addErrback(lambda _: None)
 
 
-def _is_final(failure: Any) -> bool:
+def _is_final(error: BaseException) -> bool:
     """Whether asking again would be answered the same."""
-    error = failure.value
     if not isinstance(error, ServerError):
         return False
     return error.code not in _PASSING and error.answered_with not in _BUSY
 
 
-def _unsubscribed_not(failure: Any) -> None:
-    log.debug("resources/unsubscribe: {error}", error=failure.value)
+def _unsubscribed(_: object) -> None:
+    """That is all."""
+
+
+def _unsubscribed_not(error: BaseException) -> None:
+    log.debug("resources/unsubscribe: {error}", error=error)

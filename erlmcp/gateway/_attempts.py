@@ -129,16 +129,23 @@ class Trial:
         seat: the session, as it was lent.
         attempt: the request.
         modern: the era that it is made in.
-        done: fires with its raw result, or fails.
+        error: what it is known to have failed with.
     """
 
-    __slots__ = ("attempt", "done", "modern", "seat")
+    __slots__ = ("attempt", "error", "modern", "seat")
 
     def __init__(self, seat: Seat, attempt: Attempt, *, modern: bool) -> None:
         self.seat = seat
         self.attempt = attempt
         self.modern = modern
-        self.done = attempt.done
+        self.error: BaseException | None = None
+
+    async def result(self) -> Raw:
+        """Wait for its raw result; raises what it fails with."""
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return await self.attempt.done
 
 
 class Attempts:
@@ -246,13 +253,7 @@ class Attempts:
             if trial is None:
                 edge = await self._edge(session, wanted, doubt)
                 trial = self._tried(call, seat, edge, method, params, capabilities)
-            try:
-                raw = await trial.done
-            finally:
-                session.end(trial.attempt)
-            if wanted is not None:
-                upstream.leases.unpark(seat)
-            return self._made(raw, trial, request)
+            return await self._made(trial, request, back=wanted is not None)
         except Disconnected as error:
             # One that could not be connected is as good as before: it knows when to try again.
             broken = error.session_lost or (
@@ -336,8 +337,15 @@ class Attempts:
         except Gone:
             raise gone(upstream.name) from None
 
-    def _made(self, raw: Raw, trial: Trial, request: Request) -> Made:
+    async def _made(self, trial: Trial, request: Request, *, back: bool) -> Made:
+        """The result of a trial; `back` if its client has come back for a call that waits in its process."""
         upstream = self._upstream
+        try:
+            raw = await trial.result()
+        finally:
+            trial.seat.member.end(trial.attempt)
+        if back:
+            upstream.leases.unpark(trial.seat)
         if not upstream.own or needs_input(raw, request.method, upstream.name) is None:
             return Made(raw, trial.modern)
         # The call waits in this very process: that must be there when its client comes back.

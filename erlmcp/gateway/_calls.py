@@ -8,12 +8,11 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from erlmcp.client import BadAnswer, ClientError, ServerError, needs_input
-from erlmcp.gateway._attempts import Attempts, Carrier, Made, Trial, foreign_keys, repeatable
+from erlmcp.gateway._attempts import Attempts, Carrier, Trial, foreign_keys, repeatable
 from erlmcp.gateway._errors import (
     URL_NEEDED,
     is_authorization,
@@ -31,7 +30,7 @@ from erlmcp.gateway._rewriting import (
 )
 from erlmcp.gateway._session import UpstreamCall
 from erlmcp.governor import Refused, Report
-from erlmcp.interfaces import Complete, NeedsInput, Outcome, Principal, Request
+from erlmcp.interfaces import Complete, NeedsInput, Outcome, Pending, Principal, Request
 from erlmcp.protocol import McpError, errors
 
 log = Logger(namespace="erlmcp.gateway")
@@ -68,7 +67,7 @@ class Calls:
         *,
         received: Callable[[Raw], None] | None = None,
         asks: Callable[[], None] | None = None,
-    ) -> Deferred[Outcome]:
+    ) -> Pending[Outcome]:
         """Answer a request; see `erlmcp.interfaces.IBackend`.
 
         Args:
@@ -77,7 +76,7 @@ class Calls:
             asks: called before the client is asked anything live.
 
         Returns:
-            What fires with the outcome, or fails with a `McpError`: the upstream's, or why there is none.
+            What will have the outcome, or a `McpError`: the upstream's, or why there is none.
 
         Raises:
             McpError: the upstream is not asked.
@@ -99,67 +98,65 @@ class Calls:
                 raise
             raise said from error
         if trial is None:
-            return Deferred.fromCoroutine(self._waited(call, params, None))
-        # The usual call costs one Deferred and no coroutine: what comes of it is its outcome, or there is more to do.
-        done: Deferred[Any] = trial.done
-        return done.addCallbacks(
-            self._succeeded, self._failed, callbackArgs=(call, trial), errbackArgs=(call, params, trial)
-        )
+            self._wait(call, params, None)
+        else:
+            # The usual call costs no coroutine: what comes of its trial is its outcome, or else there is more to do.
+            call.waits_for = done = trial.attempt.done
+            done.then(self._succeeded, self._failed, call, params, trial)
+        return call
 
-    def _succeeded(self, raw: Raw, call: "_Carried", trial: Trial) -> Outcome:
+    def _succeeded(self, raw: Raw, call: "_Carried", _params: dict[str, Any], trial: Trial) -> None:
         self._attempts.succeeded(trial)
         try:
-            outcome = self._outcome(Made(raw, trial.modern), call)
-        except ClientError as error:
-            raise self._missed(error, call) from error
-        call.over("input_required" if isinstance(outcome, NeedsInput) else "complete", Report.GOOD)
-        return outcome
+            outcome = self._outcome(raw, call, modern=trial.modern)
+        except BaseException as error:  # noqa: BLE001 - who waits for it judges it
+            self._end(error, call)
+        else:
+            call.come(outcome)
 
-    def _failed(
-        self, failure: Failure, call: "_Carried", params: dict[str, Any], trial: Trial
-    ) -> Deferred[Outcome]:
-        trial.done = fail(failure)
-        return Deferred.fromCoroutine(self._waited(call, params, trial))
+    def _failed(self, error: BaseException, call: "_Carried", params: dict[str, Any], trial: Trial) -> None:
+        trial.error = error
+        self._wait(call, params, trial)
 
-    async def _waited(self, call: "_Carried", params: dict[str, Any], trial: Trial | None) -> Outcome:
-        """A call that waits for more than its answer: for a session, or because its first trial has failed."""
-        try:
-            outcome = await self._carried(call, params, trial)
-        except BaseException as error:
-            said = self._missed(error, call)
-            if said is error:
-                raise
-            raise said from error
-        call.over("input_required" if isinstance(outcome, NeedsInput) else "complete", Report.GOOD)
-        return outcome
+    def _wait(self, call: "_Carried", params: dict[str, Any], trial: Trial | None) -> None:
+        """Carry a call that waits for more than an answer: for a session, or because its first trial has failed."""
+        waiting = Deferred.fromCoroutine(self._carried(call, params, trial))
+        call.waits_for = waiting
+        waiting.addCallbacks(call.come, lambda failure: self._end(failure.value, call))
+
+    def _end(self, error: BaseException, call: "_Carried") -> None:
+        said = self._missed(error, call)
+        if said is not error:
+            said.__cause__ = error
+        call.fail(said)
 
     def _missed(self, error: BaseException, call: "_Carried") -> BaseException:
         """Count a call that has no outcome, and say what its client is told."""
         upstream = self._upstream
         request = call.request
         if isinstance(error, ServerError):
-            call.over("error", Report.BAD if _is_theirs(error) and call.refusal is None else Report.GOOD)
+            call.over_as("error", Report.BAD if _is_theirs(error) and call.refusal is None else Report.GOOD)
             if call.refusal is not None and call.refusal.code == errors.MISSING_CAPABILITY:
                 # It could not go on without an answer that its client cannot give.
                 return call.refusal
             return self._translated(error, call)
         if isinstance(error, Exhausted):
-            call.over("refused", Report.NEITHER)
+            call.over_as("refused", Report.NEITHER)
             return errors.overloaded(f"The upstream {upstream.name}: {error}", {"upstream": upstream.name})
         if isinstance(error, ClientError):
             # That one principal's token is no good says nothing of the upstream.
-            call.over("lost", Report.NEITHER if is_authorization(error) else Report.BAD)
+            call.over_as("lost", Report.NEITHER if is_authorization(error) else Report.BAD)
             return self._translated(error, call)
         if isinstance(error, CancelledError):
             # By our own deadline, unless the time was its client's, or nobody has asked the upstream yet.
             late = request.deadline and self._seconds() >= request.deadline
-            call.over(
+            call.over_as(
                 "cancelled", Report.BAD if late and call.under_way and not call.asking else Report.NEITHER
             )
             if late:
                 return too_late(request, upstream.name, sent=call.sent, repeatable=repeatable(request))
             return error
-        call.over("error", Report.NEITHER)
+        call.over_as("error", Report.NEITHER)
         return error
 
     def _params(self, request: Request) -> dict[str, Any]:
@@ -186,18 +183,18 @@ class Calls:
                 if any(one.get("action") != "accept" for one in answers.values()):
                     raise
                 continue
-            return self._outcome(made, call)
+            return self._outcome(made.raw, call, modern=made.modern, place=made.state)
 
-    def _outcome(self, made: Made, call: "_Carried") -> Outcome:
-        outcome = self.outcome(made.raw, call.request, modern=made.modern)
+    def _outcome(self, raw: Raw, call: "_Carried", *, modern: bool, place: str = "") -> Outcome:
+        outcome = self.outcome(raw, call.request, modern=modern)
         if isinstance(outcome, NeedsInput):
-            if made.state and outcome.state is not None:
-                outcome = NeedsInput(outcome.questions, made.state + outcome.state, here=True)
+            if place and outcome.state is not None:
+                outcome = NeedsInput(outcome.questions, place + outcome.state, here=True)
             elif self._upstream.child:
                 # Another worker, and whoever comes after a reload, has a process of its own, which knows nothing of it.
                 outcome.here = outcome.state is not None
         if call.received is not None:
-            call.received(made.raw)
+            call.received(raw)
         return outcome
 
     # what comes of it
@@ -268,9 +265,10 @@ class _Carried(UpstreamCall):
 
     Attributes:
         received: gets its result as it came.
+        waits_for: what it is carried by now.
     """
 
-    __slots__ = ("_asks", "_seconds", "_ticket", "_told", "_upstream", "received")
+    __slots__ = ("_asks", "_seconds", "_ticket", "_told", "_upstream", "received", "waits_for")
 
     def __init__(
         self,
@@ -288,6 +286,18 @@ class _Carried(UpstreamCall):
         self._seconds = seconds
         self._asks = asks
         self._told = False
+        self.waits_for: Pending[Any] | Deferred[Any] | None = None
+
+    def cancel(self) -> None:
+        """Its client gives it up, or its time is over: what it waits for says what comes of that."""
+        if self.waits_for is not None:
+            self.waits_for.cancel()
+
+    def come(self, outcome: Outcome) -> None:
+        """It has its outcome."""
+        self.over_as("input_required" if isinstance(outcome, NeedsInput) else "complete", Report.GOOD)
+        self.waits_for = None
+        self.succeed(outcome)
 
     def will_ask(self) -> None:
         """The upstream is well, and the client may take its time."""
@@ -295,8 +305,8 @@ class _Carried(UpstreamCall):
         if self._asks is not None:
             self._asks()
 
-    def over(self, ended: str, report: Report) -> None:
-        """It has ended so."""
+    def over_as(self, ended: str, report: Report) -> None:
+        """It has ended so, for the counts and for the breaker."""
         self._upstream.tally.count(ended)
         self._settle(report)
 

@@ -12,7 +12,7 @@ from erlmcp.gateway._leases import Whose
 from erlmcp.gateway._names import Naming
 from erlmcp.gateway._notes import pass_on
 from erlmcp.gateway._rewriting import rewrite_question
-from erlmcp.interfaces import Request
+from erlmcp.interfaces import Outcome, Pending, Request
 from erlmcp.protocol import LOG_LEVELS, McpError
 
 log = Logger(namespace="erlmcp.gateway")
@@ -31,8 +31,8 @@ class MakesConnections(Protocol):
         """Make it, not connected yet."""
 
 
-class UpstreamCall:
-    """One request on its way through the gateway.
+class UpstreamCall(Pending[Outcome]):
+    """One request on its way through the gateway, and what comes of it.
 
     Attributes:
         request: what the client asked.
@@ -50,6 +50,7 @@ class UpstreamCall:
     __slots__ = ("_naming", "asked", "asking", "lost", "refusal", "request", "sent", "under_way")
 
     def __init__(self, request: Request, naming: Naming) -> None:
+        super().__init__()
         self.request = request
         self._naming = naming
         self.asked = 0
@@ -206,11 +207,11 @@ class UpstreamSession:
             return
         if self.level is None or LOG_LEVELS.index(level) < LOG_LEVELS.index(self.level):
             self.level = level
-            edge.request("logging/setLevel", {"level": level}).done.addErrback(self._no_level)
+            edge.request("logging/setLevel", {"level": level}).done.then(_level_set, self._no_level)
 
-    def _no_level(self, failure: Any) -> None:
+    def _no_level(self, error: BaseException) -> None:
         self.level = None
-        log.info("{upstream}: logging/setLevel: {error}", upstream=self._upstream, error=failure.value)
+        log.info("{upstream}: logging/setLevel: {error}", upstream=self._upstream, error=error)
 
     def _notified(self, method: str, params: Raw, via: Attempt | None) -> None:
         if via is None and method == "notifications/message":
@@ -244,6 +245,10 @@ class _Watch:
 
     def heard(self, method: str, params: Raw) -> None:
         pass_on(self._request, method, params)
+
+
+def _level_set(_: object) -> None:
+    """That is all."""
 
 
 def _modern(method: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -78,11 +78,15 @@ class Pending(Generic[T]):
     def stop(self) -> None:
         """Stop what would have brought the result: for a subclass."""
 
-    def __await__(self) -> Generator[Deferred[Any], None, T]:
-        """Wait for it; raises its error."""
+    def deferred(self) -> Deferred[T]:
+        """The same as a Deferred, which is its listener: to be chained, gathered or given a limit of time."""
         deferred: Deferred[T] = Deferred(lambda _: self.cancel())
         self.then(deferred.callback, deferred.errback)
-        return deferred.__await__()
+        return deferred
+
+    def __await__(self) -> Generator[Deferred[Any], None, T]:
+        """Wait for it; raises its error."""
+        return self.deferred().__await__()
 
     def _tell(self, listener: Callable[..., object], what: Any) -> None:
         # Who listens may hold what has waited; neither is kept by this any longer.

@@ -8,10 +8,10 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from erlmcp.catalog import Following, Provider
+from erlmcp.gateway import Upstream
 from erlmcp.interfaces import (
     Change,
     Complete,
@@ -211,8 +211,9 @@ class Standing:
     def _serve(self) -> None:
         self.refusing = None
         self._failures = 0
-        # Functions of a `Provider` answer for themselves, whatever they raise: nothing is to be watched there.
-        plain = isinstance(self._backend, Provider) or not hasattr(self._backend, "dispatch")
+        # Functions of a `Provider` answer for themselves, whatever they raise, and an `Upstream` has its own breaker and
+        # sessions that are made anew: nothing is to be watched there.
+        plain = isinstance(self._backend, (Provider, Upstream)) or not hasattr(self._backend, "dispatch")
         self.dispatch = getattr(self._backend, "dispatch", self._refuse) if plain else self._watched
 
     def _swap(self, backend: Any) -> None:
@@ -247,22 +248,7 @@ class Standing:
         if isinstance(answer, (Complete, NeedsInput)):
             self._failures = 0
             return answer
-        if isinstance(answer, Deferred):
-            return answer.addCallbacks(
-                self._went_well, self._went_wrong, callbackArgs=(backend,), errbackArgs=(backend,)
-            )
         return self._watch_over(backend, answer)
-
-    def _went_well(self, outcome: Outcome, backend: Any) -> Outcome:
-        if backend is self._backend:
-            self._failures = 0
-        return outcome
-
-    def _went_wrong(self, failure: Failure, backend: Any) -> Failure:
-        error = failure.value
-        if isinstance(error, Exception) and not isinstance(error, (McpError, CancelledError)):
-            self._failed(backend, error)
-        return failure
 
     async def _watch_over(self, backend: Any, answer: Awaitable[Outcome]) -> Outcome:
         try:
@@ -272,7 +258,8 @@ class Standing:
         except Exception as error:
             self._failed(backend, error)
             raise
-        return self._went_well(outcome, backend)
+        self._failures = 0
+        return outcome
 
     def _failed(self, backend: Any, error: Exception) -> None:
         if backend is not self._backend:
