@@ -287,16 +287,23 @@ class BudgetTests(SynchronousTestCase):
 class WindowTests(SynchronousTestCase):
     def test_a_clock_that_is_set_back(self) -> None:
         window = Window(10)
-        window.advance(100)
-        window.add(1, 1)
-        window.advance(95)
-        window.add(1, 0)
+        window.count(100, 1, 1)
+        window.count(95, 1, 0)
         self.assertEqual((window.first, window.second), (2, 1))
         window.advance(50)
         self.assertEqual((window.first, window.second), (0, 0))
-        window.add(1, 0)
+        window.count(50, 1, 0)
         window.advance(51)
         self.assertEqual(window.first, 1)
+
+    def test_a_span(self) -> None:
+        """Whatever is counted is there for nine tenths of the span at least, and never for longer than it."""
+        window = Window(10)
+        for tenth in range(1000):
+            now = tenth / 10
+            window.count(now, 1, 0)
+            self.assertLessEqual(window.first, 100)
+            self.assertGreaterEqual(window.first, min(tenth + 1, 90))
 
 
 class BreakerMachine(RuleBasedStateMachine):

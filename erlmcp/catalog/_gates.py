@@ -216,12 +216,15 @@ def weight(value: Any, limit: int) -> int:
         elif kind is dict:
             for key, child in node.items():
                 total += len(key) + 4
-                waiting.append(child)
+                if type(child) is msgspec.Raw:
+                    total += len(child)
+                else:
+                    waiting.append(child)
         elif kind is list or kind is tuple:
             total += len(node)
             waiting.extend(node)
         elif kind is msgspec.Raw or kind is bytes:
-            total += len(bytes(node))
+            total += len(node)
         else:
             total += 8
     return total

@@ -38,7 +38,7 @@ log = Logger(namespace="erlmcp.gateway")
 _MOST_VISITS: Final = 3
 """How often a handshake upstream may ask for visits to URLs within one call."""
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
-_HOP: Final = frozenset({"resultType"})
+_COMPLETE: Final = b'"complete"'
 
 
 class Calls:
@@ -211,7 +211,12 @@ class Calls:
             BadAnswer: it is none.
         """
         upstream = self._upstream
-        if modern:
+        try:
+            members = _members(raw)
+        except msgspec.DecodeError as error:
+            raise BadAnswer(upstream.name, f"{request.method}: {error}") from error
+        kind = members.pop("resultType", None)
+        if modern and kind is not None and bytes(kind) != _COMPLETE:
             required = needs_input(raw, request.method, upstream.name)
             if required is not None:
                 state = None if required.request_state is UNSET else required.request_state
@@ -220,20 +225,11 @@ class Calls:
                     for key, question in required.input_requests.items()
                 }
                 return NeedsInput(questions, state)
-        try:
-            fields: dict[str, Any] = rewrite_fields(request.method, _members(raw), upstream.naming)
-            meta = fields.get("_meta")
-            if meta is not None:
-                foreign = foreign_keys(meta)
-                if foreign:
-                    fields["_meta"] = dict(foreign)
-                else:
-                    del fields["_meta"]
-            for name in _HOP:
-                fields.pop(name, None)
-        except msgspec.DecodeError as error:
-            raise BadAnswer(upstream.name, f"{request.method}: {error}") from error
-        return Complete(fields)
+        # Its kind, and what of its `_meta` is the protocol's own, belong to that hop.
+        meta = members.pop("_meta", None)
+        fields: dict[str, Any] = rewrite_fields(request.method, members, upstream.naming)
+        foreign = None if meta is None else foreign_keys(meta)
+        return Complete({**fields, "_meta": dict(foreign)} if foreign else fields)
 
     def _translated(self, error: ClientError, call: UpstreamCall) -> McpError:
         upstream = self._upstream

@@ -201,8 +201,7 @@ class Breaker:
             return
         bad = report is Report.BAD
         window, policy = self._window, self._policy
-        window.advance(now)
-        window.add(1, int(bad))
+        window.count(now, 1, int(bad))
         # Only a failure opens it: a call that went well is no reason to refuse the next.
         if bad and window.first >= policy.calls and window.second >= window.first * policy.failed:
             self._open(now, f"{window.second} of {window.first} calls in {policy.span:g} s failed")

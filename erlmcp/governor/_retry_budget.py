@@ -35,8 +35,7 @@ class RetryBudget:
 
     def called(self, now: float) -> None:
         """Count a first try."""
-        self._window.advance(now)
-        self._window.add(1, 0)
+        self._window.count(now, 1, 0)
 
     def spend(self, now: float) -> bool:
         """Whether a call may be tried again now; if so, that is counted."""
@@ -45,5 +44,5 @@ class RetryBudget:
         if window.second + 1 > window.first * self._share + self._least:
             self.refused += 1
             return False
-        window.add(0, 1)
+        window.count(now, 0, 1)
         return True

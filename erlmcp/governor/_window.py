@@ -15,11 +15,12 @@ class Window:
         span: seconds.
     """
 
-    __slots__ = ("_first", "_last", "_second", "_width", "first", "second")
+    __slots__ = ("_begins", "_ends", "_first", "_last", "_second", "_width", "first", "second")
 
     def __init__(self, span: float) -> None:
         self._width = span / _SLOTS
         self._last = 0
+        self._begins = self._ends = 0.0  # of the slot of now
         self.clear()
 
     def clear(self) -> None:
@@ -35,6 +36,8 @@ class Window:
         if -_SLOTS < passed <= 0:
             return
         self._last = slot
+        self._begins = slot * self._width
+        self._ends = self._begins + self._width
         if not 0 < passed < _SLOTS:
             self.clear()
             return
@@ -44,10 +47,14 @@ class Window:
             self.second -= self._second[place]
             self._first[place] = self._second[place] = 0
 
-    def add(self, first: int, second: int) -> None:
-        """Count, at the time of the last `advance`."""
+    def count(self, now: float, first: int, second: int) -> None:
+        """Let go of what is older than `span`, and count what is now."""
+        if not self._begins <= now < self._ends:
+            self.advance(now)
         place = self._last % _SLOTS
-        self._first[place] += first
-        self._second[place] += second
-        self.first += first
-        self.second += second
+        if first:
+            self._first[place] += first
+            self.first += first
+        if second:
+            self._second[place] += second
+            self.second += second

@@ -67,6 +67,20 @@ class Codec(Generic[P]):
             message: Message[P] = self._decode(data)
         except (msgspec.DecodeError, RecursionError) as error:
             return self._rescue(data, error)
+        if message.method is UNSET:
+            # The usual response: its result accounts for every colon but those of its three members.
+            result = message.result
+            if (
+                type(result) is Raw
+                and message.id is not UNSET
+                and message.error is UNSET
+                and message.params is UNSET
+                and len(data) <= self._small
+                and self._colons_of(bytes(result)) == data.count(b":") - 3
+            ):
+                return message
+            self._examine(data, message)
+            return message
         # The usual request: what its method had last time accounts for every colon. All else is examined.
         shape = self._shapes.get(message.method)
         if shape is not None and message.id is not UNSET and len(data) <= self._small:
