@@ -180,7 +180,7 @@ class ConversationTests(SynchronousTestCase):
         self.addCleanup(self.wheel.stop)
 
     def ask(self, **how: Any) -> "Deferred[Any]":
-        return self.it.request(self.it.next_id(), "x", {}, **how).done
+        return self.it.request(self.it.next_id(), "x", {}, **how).done.deferred()
 
     def test_a_long_queue_that_fails_at_once(self) -> None:
         """One after the other, not one within the other."""

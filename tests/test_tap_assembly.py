@@ -15,7 +15,9 @@ from zope.interface import implementer
 
 from erlmcp import Provider, config, tap
 from erlmcp.config import ConfigurationError, ListenerLimits, Settings
+from erlmcp.gateway._own import OWN_KEY
 from erlmcp.interfaces import IMiddleware, Peer
+from erlmcp.tap._isolated import Isolated
 from erlmcp.testing import MemoryExchange
 
 one = Provider("one")
@@ -27,6 +29,14 @@ needy = Provider("needy", asyncio=True)
 @one.tool
 async def echo(text: str) -> str:
     return text
+
+
+made = Provider("made")
+
+
+@made.tool(timeout=900.0)
+async def slow() -> str:
+    return "slow"
 
 
 @two.tool(name="echo")
@@ -316,3 +326,20 @@ class ReactorTests(SynchronousTestCase):
         right = AsyncioSelectorReactor.__new__(AsyncioSelectorReactor)
         self.patch(sys, "modules", {**sys.modules, "twisted.internet.reactor": right})
         tap.require_reactor([needy])
+
+
+class StandingTests(AssemblyTestCase):
+    def test_a_provider_in_its_own_process_is_built_again_as_it_was(self) -> None:
+        """What its daemon has to know of its tools it is told by the next one, too."""
+        settings = self.settings("\n".join(f'[[provider]]\nuse = "{use}"' for use in uses("made", "one")))
+        first, plain = tap.backends_for(settings, {})
+        parts = tap.assemble(
+            settings, [Isolated(first), plain], self.reactor, transports=self.transports, environ={}
+        )
+        for standing, kind in zip(parts.backends, (Isolated, Provider), strict=True):
+            before = standing.definitions()
+            standing.replace(self.reactor)
+            self.assertIsInstance(standing.backend, kind)
+            self.assertEqual(standing.definitions(), before)
+        self.assertIn(OWN_KEY.encode(), bytes(parts.backends[0].definitions().tools["slow"].wire))
+        parts.server.stop()

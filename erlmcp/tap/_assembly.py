@@ -32,6 +32,7 @@ from erlmcp.protocol import KeyRing
 from erlmcp.receipts import Unrecorded
 from erlmcp.server import Gates, Server, Views
 from erlmcp.tap._frontends import Frontend, FrontendMaker, message_limits
+from erlmcp.tap._isolated import Isolated
 from erlmcp.tap._observation import make_tracing, observed
 from erlmcp.tap._standing import Standing
 from erlmcp.tap._upstreams import isolated, upstreams_for
@@ -276,7 +277,8 @@ def _stand(one: ProviderSettings | UpstreamSettings, backend: Any, reactor: Any)
     if isinstance(one, UpstreamSettings) or isinstance(backend, Upstream):
         # It mends itself: it is reached again, its children are started again.
         return Standing(backend)
-    return Standing(backend, partial(_build, one))
+    build = partial(_build, one)
+    return Standing(backend, (lambda: Isolated(build())) if isinstance(backend, Isolated) else build)
 
 
 def _build(one: ProviderSettings) -> Any:
