@@ -168,7 +168,7 @@ class LeaseTests(SynchronousTestCase):
         leases = self.leases()
         mine = self.taken(leases, Whose("anne", session="s"))
         other = self.taken(leases)
-        leases.forget_session("s")
+        leases.forget_sessions({"s", "t"})
         self.assertFalse(mine.member.closed)
         leases.give_back(mine)
         leases.give_back(other)

@@ -1,7 +1,7 @@
 """All backends as one: who answers a name, lists in pages, what the server can do, and word of changes."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -194,6 +194,13 @@ class Catalog:
     def follow(self, uri: str) -> Followed:
         """Somebody wants to hear of a resource's updates: see to it that whoever answers it announces them."""
         return self._following.follow(uri)
+
+    def forget_sessions(self, sessions: Collection[str]) -> None:
+        """Clients' sessions have ended: tell the backends that keep anything for them; see `IForgets`."""
+        for backend in self._backends:
+            forget: Callable[[Collection[str]], None] | None = getattr(backend, "forget_sessions", None)
+            if forget is not None:
+                forget(sessions)
 
     def close(self) -> None:
         """Hear no more of the backends, which may be others' as well."""
