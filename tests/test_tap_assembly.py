@@ -16,6 +16,7 @@ from zope.interface import implementer
 from erlmcp import Provider, config, tap
 from erlmcp.config import ConfigurationError, ListenerLimits, Settings
 from erlmcp.interfaces import IMiddleware, Peer
+from erlmcp.tap._marks import marks
 from erlmcp.testing import MemoryExchange
 
 one = Provider("one")
@@ -202,6 +203,17 @@ class AssembleTests(AssemblyTestCase):
             self.assertIn(
                 "unexpected keyword parameter 'interfce'; such an endpoint looks like tcp:PORT", problem
             )
+
+    def test_upstreams_sessions(self) -> None:
+        """What an upstream has for a client's session is kept as long as that; another bound makes another upstream."""
+        text = "[[upstream]]\nname = 'far'\ntransport = 'tcp'\nendpoint = 'tcp:127.0.0.1:1'\npool = { size = 3 }\n"
+        digests = set()
+        for seconds in (1800.0, 45.0):
+            settings = self.settings(f"[limits]\nsession_idle = {seconds}\n" + text)
+            (upstream,) = tap.backends_for(settings, {})
+            self.assertEqual((upstream.plan.pool.size, upstream.plan.pool.lasting), (3, seconds))
+            digests.update(marks(settings, [upstream]))
+        self.assertEqual(len(digests), 2)
 
     def test_providers(self) -> None:
         settings = config.load(None, self.transports, providers=uses("one", "twin", "missing"))
