@@ -159,6 +159,8 @@ class AssembleTests(AssemblyTestCase):
         self.assertEqual(gauges["erlmcp_connections_active"]["a", "fake"](), 1)
         self.assertEqual(gauges["erlmcp_connections_refused_total"]["a", "connections"](), 1)
         self.assertEqual(gauges["erlmcp_connections_refused_total"]["a", "per_address"](), 0)
+        self.assertEqual((first.limits.flooded(), first.limits.flooded()), (1, 2))
+        self.assertEqual(gauges["erlmcp_connections_flooded_total"]["a",](), 2)
         self.assertEqual(gauges["erlmcp_requests_in_flight"][()](), 0)
 
     def test_every_problem(self) -> None:

@@ -91,6 +91,9 @@ class IConnectionLimits(Interface):
     def admit(peer: Peer) -> str | None:
         """Count a new connection: None if it may stay (then `leave` is due), else the limit that it hit."""
 
+    def flooded() -> int:
+        """Count an admitted connection that is ended since its client asked for too much of it; how many there were."""
+
     def leave(peer: Peer) -> None:
         """An admitted connection has ended."""
 
