@@ -8,6 +8,7 @@ from erlmcp.client._connection import Connection
 from erlmcp.client._conversation import Attempt
 from erlmcp.client._edges import Edge
 from erlmcp.client._errors import (
+    NO_PLACE,
     BadAnswer,
     Busy,
     ClientError,
@@ -55,6 +56,7 @@ from erlmcp.client._wire import Inbox, Outgoing, Session, Wire, WireError, WireM
 __all__ = [
     "CANCEL",
     "DECLINE",
+    "NO_PLACE",
     "Answering",
     "Answers",
     "Attempt",

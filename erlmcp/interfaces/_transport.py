@@ -107,7 +107,6 @@ class ListenContext(msgspec.Struct, frozen=True, kw_only=True):
         channel: where messages go.
         limits: connection limits.
         endpoint: the Twisted endpoint description; empty for a transport that needs none.
-        authenticated: whether requests on this listener are authenticated (an open listener that is not is refused).
         views: further channels, by the name of the ``[[server_view]]`` that each shows: all those that the transport's
             options name in ``views``, which are path -> view, if it has such an option.
     """
@@ -117,7 +116,6 @@ class ListenContext(msgspec.Struct, frozen=True, kw_only=True):
     channel: Any  # IChannel; zope interfaces are no types to msgspec
     limits: Any  # IConnectionLimits
     endpoint: str = ""
-    authenticated: bool = False
     views: Mapping[str, Any] = {}
 
     @property
