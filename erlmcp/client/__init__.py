@@ -51,6 +51,7 @@ from erlmcp.client._results import (
 from erlmcp.client._rounds import needs_input
 from erlmcp.client._subscriptions import Change, Subscription, change_of
 from erlmcp.client._targets import Target, http, stdio, stream, target
+from erlmcp.client._watching import read_message, read_progress
 from erlmcp.client._wire import Inbox, Outgoing, Session, Wire, WireError, WireMaker
 
 __all__ = [
@@ -117,6 +118,8 @@ __all__ = [
     "http",
     "mirrored_headers",
     "needs_input",
+    "read_message",
+    "read_progress",
     "stdio",
     "stream",
     "target",
