@@ -55,11 +55,16 @@ class OpenLimits:
         self.wire = WireLimits(**wire)
         self.refusal = refusal
         self.here: list[Peer] = []
+        self.floods = 0
 
     def admit(self, peer: Peer) -> str | None:
         if self.refusal is None:
             self.here.append(peer)
         return self.refusal
+
+    def flooded(self) -> int:
+        self.floods += 1
+        return self.floods
 
     def leave(self, peer: Peer) -> None:
         self.here.remove(peer)

@@ -74,12 +74,17 @@ class Admission:
         self.reason = reason
         self.here: list[Peer] = []
         self.asked: list[Peer] = []
+        self.floods = 0
 
     def admit(self, peer: Peer) -> str | None:
         self.asked.append(peer)
         if self.reason is None:
             self.here.append(peer)
         return self.reason
+
+    def flooded(self) -> int:
+        self.floods += 1
+        return self.floods
 
     def leave(self, peer: Peer) -> None:
         self.here.remove(peer)

@@ -734,4 +734,5 @@ class LiveQuestionTests(Answered):
         params = {"level": "info", "data": {"a": 1}, "logger": "l"}
         stub.wire.say({"jsonrpc": "2.0", "method": "notifications/message", "params": params})
         stub.wire.say({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": 4}})
-        self.assertEqual(heard, [LogMessage("info", {"a": 1}, "l")])
+        stub.wire.say({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info"}})
+        self.assertEqual(heard, [LogMessage("info", {"a": 1}, "l"), LogMessage("info", None)])

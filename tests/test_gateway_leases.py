@@ -152,6 +152,16 @@ class LeaseTests(SynchronousTestCase):
             self.clock.advance(1)
         self.assertEqual([one.closed for one in self.members], [True, True, False])
 
+    def test_a_clients_own_ends_later(self) -> None:
+        leases = self.leases(size=0, overflow=5, idle=10, lasting=40, probe=0)
+        own, plain = self.taken(leases, Whose("anne", session="s")), self.taken(leases)
+        for seat in (own, plain):
+            leases.give_back(seat)
+        self.clock.pump([1] * 20)
+        self.assertEqual((own.member.closed, plain.member.closed), (False, True))
+        self.clock.pump([1] * 30)
+        self.assertTrue(own.member.closed)
+
     def test_probed(self) -> None:
         leases = self.leases(size=1, probe=10)
         leases.give_back(self.taken(leases))
@@ -168,7 +178,7 @@ class LeaseTests(SynchronousTestCase):
         leases = self.leases()
         mine = self.taken(leases, Whose("anne", session="s"))
         other = self.taken(leases)
-        leases.forget_session("s")
+        leases.forget_sessions({"s", "t"})
         self.assertFalse(mine.member.closed)
         leases.give_back(mine)
         leases.give_back(other)

@@ -223,6 +223,11 @@ class TellingTests(StubCase):
             """In a thread."""
             return ""
 
+        @provider.tool(replay=True)
+        def again() -> str:
+            """In a thread, as often as you like."""
+            return ""
+
         @provider.resource("a://b", timeout=7)
         async def read() -> str:
             """Read."""
@@ -242,6 +247,7 @@ class TellingTests(StubCase):
                 self.assertEqual((one.timeout, decode(one.wire)), (was.timeout, decode(was.wire)))
         self.assertTrue(after.tools["slow"].interruptible)
         self.assertFalse(after.tools["plain"].interruptible)
+        self.assertEqual([name for name, one in after.tools.items() if one.replay], ["again"])
 
     def test_within(self) -> None:
         limited = within(self.definitions(), 3.0)

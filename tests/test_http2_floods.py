@@ -50,7 +50,7 @@ class Floods(SynchronousTestCase):
             client.send(data)
             if client.transport.disconnecting:
                 self.assertEqual(client.ended, [CALM])
-                self.assertEqual(client.wire.shared.floods, 1)
+                self.assertEqual(client.wire.shared.limits.floods, 1)
                 return turn + 1
         raise AssertionError(f"{len(frames) * (most + 2)} frames, and the connection is still there")
 
@@ -162,7 +162,7 @@ class Floods(SynchronousTestCase):
         for at in range(0, len(data), 4096):
             client.wire.connection.dataReceived(data[at : at + 4096])
         self.assertTrue(client.transport.disconnecting)
-        self.assertEqual(client.wire.shared.floods, 1)
+        self.assertEqual(client.wire.shared.limits.floods, 1)
         self.assertLess(len(client.channel.messages), RESETS // 10)
 
     def test_resets_that_we_are_made_to_send(self) -> None:
@@ -204,7 +204,7 @@ class Floods(SynchronousTestCase):
         client = Second2(limits=WireLimits(headers=2000))
         client.begin([*head(), (b"x-large", b"y" * 3000)])
         client.exchange()
-        self.assertEqual((client.ended, client.wire.shared.floods), ([CALM], 1))
+        self.assertEqual((client.ended, client.wire.shared.limits.floods), ([CALM], 1))
 
     def test_continuation(self) -> None:
         client = Second2(answer)

@@ -1,14 +1,24 @@
 """Two servers of one daemon: what comes to one and belongs to the other."""
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from erlmcp import Context, Provider
 from erlmcp.engine import EmbeddedEngine
-from erlmcp.interfaces import Complete, Definitions, NeedsInput, Outcome, Request, ToolDefinition
+from erlmcp.interfaces import (
+    Complete,
+    Definitions,
+    IForgets,
+    NeedsInput,
+    Outcome,
+    Request,
+    ToolDefinition,
+)
 from erlmcp.protocol import KeyRing
 from erlmcp.testing import Harness, MemoryExchange
 from erlmcp.workers import Line, LineLost, Relay
@@ -256,6 +266,25 @@ class Holding:
         return Complete({"content": []})
 
 
+@implementer(IForgets)
+class Forgetful:
+    """A backend that is told of sessions that have ended."""
+
+    def __init__(self, name: str, told: set[str]) -> None:
+        self.name = name
+        self._told = told
+
+    def definitions(self) -> Definitions:
+        return Definitions()
+
+    def watch(self, watcher: Any) -> Any:
+        del watcher
+        return lambda: None
+
+    def forget_sessions(self, sessions: Collection[str]) -> None:
+        self._told.update(sessions)
+
+
 class HandshakeTests(PairTestCase):
     """Sessions, which are nobody's until something of them lives."""
 
@@ -372,6 +401,18 @@ class HandshakeTests(PairTestCase):
         self.assertEqual((listening.left, self.here.server.in_flight), (1, 0))
         pinging = self.here.legacy("ping", exchange=self.http(session))
         self.assertEqual(pinging.replies[0][0], 404)
+
+    def test_backends_hear_of_the_end_in_every_worker(self) -> None:
+        """Wherever it comes to, and also where nothing of the session was alive."""
+        told: dict[str, set[str]] = {"here": set(), "there": set()}
+        for name, house in (("here", self.here), ("there", self.there)):
+            house.catalog.add_backend(Forgetful(name, told[name]))
+        session, other = self.session(self.here), self.session(self.here)
+        self.there.channel.deleted(self.http(session))
+        self.turn()
+        self.assertEqual(told["here"], told["there"])
+        self.assertEqual(len(told["here"]), 1)
+        self.assertEqual(self.here.legacy("ping", exchange=self.http(other)).replies[0][0], 200)
 
     def test_a_stream_that_is_opened_late(self) -> None:
         """With one that is to go: its client is sent on."""

@@ -18,6 +18,7 @@ from erlmcp.config import ConfigurationError, ListenerLimits, Settings
 from erlmcp.gateway._own import OWN_KEY
 from erlmcp.interfaces import IMiddleware, Peer
 from erlmcp.tap._isolated import Isolated
+from erlmcp.tap._marks import marks
 from erlmcp.testing import MemoryExchange
 
 one = Provider("one")
@@ -168,6 +169,8 @@ class AssembleTests(AssemblyTestCase):
         self.assertEqual(gauges["erlmcp_connections_active"]["a", "fake"](), 1)
         self.assertEqual(gauges["erlmcp_connections_refused_total"]["a", "connections"](), 1)
         self.assertEqual(gauges["erlmcp_connections_refused_total"]["a", "per_address"](), 0)
+        self.assertEqual((first.limits.flooded(), first.limits.flooded()), (1, 2))
+        self.assertEqual(gauges["erlmcp_connections_flooded_total"]["a",](), 2)
         self.assertEqual(gauges["erlmcp_requests_in_flight"][()](), 0)
 
     def test_every_problem(self) -> None:
@@ -212,6 +215,17 @@ class AssembleTests(AssemblyTestCase):
             self.assertIn(
                 "unexpected keyword parameter 'interfce'; such an endpoint looks like tcp:PORT", problem
             )
+
+    def test_upstreams_sessions(self) -> None:
+        """What an upstream has for a client's session is kept as long as that; another bound makes another upstream."""
+        text = "[[upstream]]\nname = 'far'\ntransport = 'tcp'\nendpoint = 'tcp:127.0.0.1:1'\npool = { size = 3 }\n"
+        digests = set()
+        for seconds in (1800.0, 45.0):
+            settings = self.settings(f"[limits]\nsession_idle = {seconds}\n" + text)
+            (upstream,) = tap.backends_for(settings, {})
+            self.assertEqual((upstream.plan.pool.size, upstream.plan.pool.lasting), (3, seconds))
+            digests.update(marks(settings, [upstream]))
+        self.assertEqual(len(digests), 2)
 
     def test_providers(self) -> None:
         settings = config.load(None, self.transports, providers=uses("one", "twin", "missing"))

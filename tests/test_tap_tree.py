@@ -107,6 +107,15 @@ class StandingTests(DaemonTestCase):
         unwatch()
         self.assertEqual(self.second.watchers, [])
 
+    def test_ended_sessions(self) -> None:
+        """The backend of now is told of them, if it wants to know."""
+        forgotten: list[Any] = []
+        self.standing.forget_sessions({"1"})
+        self.second.forget_sessions = forgotten.append  # type: ignore[attr-defined]
+        self.standing.replace(self.reactor)
+        self.standing.forget_sessions({"2"})
+        self.assertEqual(forgotten, [{"2"}])
+
     def test_in_a_catalog(self) -> None:
         class Tool:
             name = "t"

@@ -141,6 +141,7 @@ class ExpositionTests(SynchronousTestCase):
         counters.error("", -32700)
         counters.gauge("erlmcp_connections_active", ("a", "b"), lambda: 0)
         counters.gauge("erlmcp_connections_refused_total", ("a", "b"), lambda: 0)
+        counters.gauge("erlmcp_connections_flooded_total", ("a",), lambda: 0)
         engine = ("engine_entries", "engine_bytes", "engine_write_failures_total")
         for name in ("requests_in_flight", "requests_parked", "reactor_lag_seconds", *engine):
             counters.gauge(f"erlmcp_{name}", (), lambda: 0)

@@ -1,7 +1,7 @@
 """All backends as one: who answers a name, lists in pages, what the server can do, and word of changes."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -59,7 +59,7 @@ class Catalog:
     ) -> None:
         self._chosen = chosen
         self._backends: list[Any] = []
-        self._endings: dict[int, Callable[[], None]] = {}
+        self._endings: list[Callable[[], None]] = []
         self._watchers = Watchers()
         self._following = Following(self._answers)
         self._merged: _Merged | None = None
@@ -83,17 +83,9 @@ class Catalog:
                 raise NameCollision(f"two backends are called {other.name!r}; give one of them another name")
             _check_collisions(other, backend)
         self._backends.append(backend)
-        self._endings[id(backend)] = backend.watch(lambda change: self._changed(backend, change))
+        self._endings.append(backend.watch(lambda change: self._changed(backend, change)))
         self._merged = None
         self._following.come()
-        self._announce(backend)
-
-    def remove_backend(self, backend: IBackend) -> None:
-        """Offer it no longer; ValueError if it is not one of ours."""
-        self._backends.remove(backend)
-        self._endings.pop(id(backend), _nothing)()
-        self._merged = None
-        self._following.gone(backend)
         self._announce(backend)
 
     def find(self, method: str, name: str) -> Found | None:
@@ -195,10 +187,17 @@ class Catalog:
         """Somebody wants to hear of a resource's updates: see to it that whoever answers it announces them."""
         return self._following.follow(uri)
 
+    def forget_sessions(self, sessions: Collection[str]) -> None:
+        """Clients' sessions have ended: tell the backends that keep anything for them; see `IForgets`."""
+        for backend in self._backends:
+            forget: Callable[[Collection[str]], None] | None = getattr(backend, "forget_sessions", None)
+            if forget is not None:
+                forget(sessions)
+
     def close(self) -> None:
         """Hear no more of the backends, which may be others' as well."""
         while self._endings:
-            self._endings.popitem()[1]()
+            self._endings.pop()()
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Tell `watcher` of each change in any backend; returns what ends the watch."""
@@ -244,10 +243,6 @@ class Catalog:
             self._declared.add("resources")
         merged.capabilities = _capabilities(self._declared)
         return merged
-
-
-def _nothing() -> None:
-    """It is heard no more already."""
 
 
 def _capabilities(declared: set[str]) -> dict[str, Any]:

@@ -46,13 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     stdio.add_argument(
         "--config", metavar="FILE", help="a TOML file; without one the demo provider is served"
     )
-    stdio.add_argument(
-        "--provider",
-        metavar="MODULE:ATTRIBUTE",
-        action="append",
-        default=[],
-        help="serve this provider (may be repeated)",
-    )
+    _add_repeated(stdio, "--provider", "MODULE:ATTRIBUTE", "serve this provider (may be repeated)")
     stdio.add_argument(
         "--options",
         metavar="OBJECT",
@@ -127,13 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     call.add_argument("--json", metavar="OBJECT", help="the arguments as one JSON object")
     call.add_argument("--raw", action="store_true", help="print the whole result as JSON")
-    call.add_argument(
-        "--longest",
-        metavar="SECONDS",
-        type=float,
-        default=3600.0,
-        help="how long the call may take whatever progress it makes (default: 3600)",
-    )
+    _add_seconds(call, "--longest", 3600.0, "how long the call may take whatever progress it makes")
     call.add_argument(
         "--log-level",
         metavar="LEVEL",
@@ -204,12 +192,11 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         metavar="ERA",
         help="modern, handshake or a revision such as 2025-06-18; found out if it is not said",
     )
-    parser.add_argument(
+    _add_repeated(
+        parser,
         "--header",
-        metavar="'NAME: VALUE'",
-        action="append",
-        default=[],
-        help="a header for a URL (may be repeated); the value env:VARIABLE is read from the environment",
+        "'NAME: VALUE'",
+        "a header for a URL (may be repeated); the value env:VARIABLE is read from the environment",
     )
     parser.add_argument(
         "--authorize",
@@ -222,10 +209,13 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         default="",
         help="with --authorize: a client that the authorization server knows, where none can register itself",
     )
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=float,
-        default=60.0,
-        help="how long to wait without an answer or progress (default: 60)",
-    )
+    _add_seconds(parser, "--timeout", 60.0, "how long to wait without an answer or progress")
+
+
+def _add_repeated(parser: argparse.ArgumentParser, name: str, metavar: str, summary: str) -> None:
+    parser.add_argument(name, metavar=metavar, action="append", default=[], help=summary)
+
+
+def _add_seconds(parser: argparse.ArgumentParser, name: str, default: float, summary: str) -> None:
+    text = f"{summary} (default: {default:g})"
+    parser.add_argument(name, metavar="SECONDS", type=float, default=default, help=text)

@@ -8,6 +8,7 @@ from erlmcp.client._connection import Connection
 from erlmcp.client._conversation import Attempt
 from erlmcp.client._edges import Edge
 from erlmcp.client._errors import (
+    NO_PLACE,
     BadAnswer,
     Busy,
     ClientError,
@@ -50,11 +51,13 @@ from erlmcp.client._results import (
 from erlmcp.client._rounds import needs_input
 from erlmcp.client._subscriptions import Change, Subscription, change_of
 from erlmcp.client._targets import Target, http, stdio, stream, target
+from erlmcp.client._watching import read_message, read_progress
 from erlmcp.client._wire import Inbox, Outgoing, Session, Wire, WireError, WireMaker
 
 __all__ = [
     "CANCEL",
     "DECLINE",
+    "NO_PLACE",
     "Answering",
     "Answers",
     "Attempt",
@@ -115,6 +118,8 @@ __all__ = [
     "http",
     "mirrored_headers",
     "needs_input",
+    "read_message",
+    "read_progress",
     "stdio",
     "stream",
     "target",

@@ -1,6 +1,6 @@
 """The two eras as a client speaks them: the same requests, put each in its way, over one conversation."""
 
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -16,13 +16,11 @@ _VERSION: Final = (b"mcp-protocol-version", MODERN.encode())
 _METHOD_HEADERS: Final[dict[str, Headers]] = {
     name: (_VERSION, (b"mcp-method", name.encode())) for name in METHODS
 }
-
-
 _MOST_HEADERS: Final = 256
 
 
-class Edge(Protocol):
-    """One era, spoken over one conversation.
+class Edge:
+    """One era, spoken over one conversation: `Modern` or `Handshake`.
 
     Attributes:
         server: what is known of the server.
@@ -30,9 +28,17 @@ class Edge(Protocol):
         asks_again: whether the server's questions come as results (MRTR).
     """
 
-    server: Server
-    conversation: Conversation
-    asks_again: bool
+    asks_again: ClassVar[bool]
+    _foreign: ClassVar[frozenset[str]]  # requests that only the other era has
+
+    def __init__(self, conversation: Conversation, identity: Identity, server: Server) -> None:
+        self.conversation = conversation
+        self.server = server
+        self._identity = identity
+        self._mirrors = self.asks_again and conversation.wire.linked
+        self._headers: dict[tuple[str, str], Headers] = {}  # of those that were asked for last
+        # Where a request has a stream of its own, and may be cancelled by its end, it is.
+        conversation.by_notice = not self._mirrors
 
     def request(
         self,
@@ -63,44 +69,30 @@ class Edge(Protocol):
         Raises:
             NotOffered: the era has no such request.
         """
-
-
-class Modern:
-    """Revision 2026-07-28: each request says all there is to know."""
-
-    asks_again = True
-
-    def __init__(self, conversation: Conversation, identity: Identity, server: Server) -> None:
-        self.conversation = conversation
-        self.server = server
-        self._identity = identity
-        self._linked = conversation.wire.linked
-        self._headers: dict[tuple[str, str], Headers] = {}  # of those that were asked for last
-        conversation.by_notice = not self._linked
-
-    def request(
-        self,
-        method: str,
-        params: dict[str, Any],
-        *,
-        headers: Headers = (),
-        watch: Watch | None = None,
-        timeout: float | None = 60.0,
-        longest: float = 600.0,
-        level: str | None = None,
-        meta: dict[str, Any] | None = None,
-        identity: Identity | None = None,
-    ) -> Attempt:
-        """See `Edge`."""
-        if method in HANDSHAKE_METHODS and method not in METHODS:
-            raise NotOffered(self.conversation.peer, f"{method} is not in revision {MODERN}")
-        identifier = self.conversation.next_id()
+        conversation = self.conversation
+        if method in self._foreign:
+            revision = MODERN if self.asks_again else self.server.version
+            raise NotOffered(conversation.peer, f"{method} is not in revision {revision}")
+        identifier = conversation.next_id()
         token = None if watch is None else identifier
-        whole = {**params, "_meta": (identity or self._identity).envelope(token, level, meta)}
-        if self._linked:
-            headers = self._mirrored(method, params) + headers
-        return self.conversation.request(
-            identifier, method, whole, headers=headers, watch=watch, timeout=timeout, longest=longest
+        if self.asks_again:
+            if self._mirrors:
+                headers = self._mirrored(method, params) + headers
+            params = {**params, "_meta": (identity or self._identity).envelope(token, level, meta)}
+        else:
+            headers = ()
+            own = self._identity.handshake_meta(token, meta)
+            if own:
+                params = {**params, "_meta": own}
+        return conversation.request(
+            identifier,
+            method,
+            params,
+            headers=headers,
+            watch=watch,
+            timeout=timeout,
+            longest=longest,
+            resumable=not self.asks_again,
         )
 
     def _mirrored(self, method: str, params: dict[str, Any]) -> Headers:
@@ -119,20 +111,22 @@ class Modern:
         return headers
 
 
-def _standard(method: str) -> Headers:
-    return _METHOD_HEADERS.get(method) or (_VERSION, (b"mcp-method", encode_header_value(method)))
+class Modern(Edge):
+    """Revision 2026-07-28: each request says all there is to know."""
+
+    asks_again = True
+    _foreign = frozenset(HANDSHAKE_METHODS) - frozenset(METHODS)
 
 
-class Handshake:
+class Handshake(Edge):
     """The revisions before: a session, begun by `begin`, within which the server may ask."""
 
     asks_again = False
+    _foreign = frozenset(METHODS) - frozenset(HANDSHAKE_METHODS)
 
     def __init__(self, conversation: Conversation, identity: Identity) -> None:
-        self.conversation = conversation
-        self.server = Server(era="handshake", version="", capabilities={}, info=ServerInfo())
-        self._identity = identity
-        conversation.by_notice = True
+        unknown = Server(era="handshake", version="", capabilities={}, info=ServerInfo())
+        super().__init__(conversation, identity, unknown)
 
     async def begin(self, version: str, patience: float) -> None:
         """Shake hands.
@@ -164,32 +158,6 @@ class Handshake:
         if session is not None:
             session.listen()
 
-    def request(
-        self,
-        method: str,
-        params: dict[str, Any],
-        *,
-        headers: Headers = (),
-        watch: Watch | None = None,
-        timeout: float | None = 60.0,
-        longest: float = 600.0,
-        level: str | None = None,
-        meta: dict[str, Any] | None = None,
-        identity: Identity | None = None,
-    ) -> Attempt:
-        """See `Edge`. `headers`, `level` and `identity` are not in these revisions, and left out."""
-        del headers, level, identity
-        if method in METHODS and method not in HANDSHAKE_METHODS:
-            raise NotOffered(self.conversation.peer, f"{method} is not in revision {self.server.version}")
-        identifier = self.conversation.next_id()
-        token = None if watch is None else identifier
-        own = self._identity.handshake_meta(token, meta)
-        return self.conversation.request(
-            identifier,
-            method,
-            {**params, "_meta": own} if own else params,
-            watch=watch,
-            timeout=timeout,
-            longest=longest,
-            resumable=True,
-        )
+
+def _standard(method: str) -> Headers:
+    return _METHOD_HEADERS.get(method) or (_VERSION, (b"mcp-method", encode_header_value(method)))

@@ -1,11 +1,16 @@
 """What can go wrong between a client and its server, each said with the server's name."""
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import UNSET
 
 from erlmcp.client._wire import WireError
 from erlmcp.protocol import McpError
+
+NO_PLACE: Final = frozenset({400, 404, 405})
+"""HTTP statuses by which a server says that it does not take what a client of this era sends.
+
+Source: 2025-11-25, basic/transports, "Backwards Compatibility"."""
 
 
 class ClientError(Exception):

@@ -3,8 +3,6 @@
 The stream says first where that is. For servers that answer a POST to their URL with 400, 404 or 405, and no more.
 """
 
-from typing import Final
-
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 
@@ -15,9 +13,6 @@ from erlmcp.client._order import Order
 from erlmcp.client._wire import Inbox, Outgoing, WireError
 from erlmcp.timing import Wheel
 from erlmcp.web import join_url, split_url
-
-FALLBACK_STATUSES: Final = frozenset((400, 404, 405))
-"""What a server answers to the POST of an ``initialize`` that knows the old way only (2025-11-25, transports)."""
 
 
 class OldStreamWire:

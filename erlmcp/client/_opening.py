@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from erlmcp.client._conversation import Audience, Conversation
 from erlmcp.client._edges import Edge, Handshake, Modern
-from erlmcp.client._errors import ClientError, NotOffered, ServerError
+from erlmcp.client._errors import NO_PLACE, ClientError, NotOffered, ServerError
 from erlmcp.client._identity import LATEST_HANDSHAKE, Identity
 from erlmcp.client._probe import Verdict, judge, speaks_ours
 from erlmcp.client._results import Server, ServerInfo
@@ -197,13 +197,13 @@ def _era_and_version(wanted: str | None) -> tuple[str | None, str]:
 
 def _is_refused(error: ClientError) -> bool:
     """Whether a server that is there did not take ``initialize``."""
-    return isinstance(error, ServerError) or getattr(error, "status", None) in {400, 404, 405}
+    return isinstance(error, ServerError) or getattr(error, "status", None) in NO_PLACE
 
 
 def _is_no_such_place(error: ClientError) -> bool:
     """Whether a URL does not take POSTs of ``initialize`` (2025-11-25, basic/transports, "Backwards Compatibility")."""
     status = error.answered_with if isinstance(error, ServerError) else getattr(error, "status", None)
-    return status in {400, 404, 405}
+    return status in NO_PLACE
 
 
 def _not_modern(wire: Wire) -> ClientError:

@@ -9,7 +9,7 @@ from erlmcp.client._answers import Answers, CannotAnswer
 from erlmcp.client._connection import Connection
 from erlmcp.client._conversation import Watch
 from erlmcp.client._edges import Edge, Headers
-from erlmcp.client._errors import BadAnswer, ClientError, Disconnected, ServerError, TooManyRounds
+from erlmcp.client._errors import NO_PLACE, BadAnswer, ClientError, Disconnected, ServerError, TooManyRounds
 from erlmcp.client._rounds import needs_input, retried
 from erlmcp.protocol import METHODS, errors
 
@@ -143,7 +143,7 @@ class Requests:
             return "session"
         if error.unsent:
             return "lost"
-        if _may_have_changed(edge) and error.status in {400, 404, 405}:
+        if _may_have_changed(edge) and error.status in NO_PLACE:
             return "era"
         if error.status is None and (wanted.repeatable or method in _HARMLESS):
             return "lost"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 from twisted.logger import Logger
 
 from erlmcp.client._conversation import Watch
@@ -13,20 +13,26 @@ from erlmcp.client._results import LogMessage, Progress
 log = Logger(namespace="erlmcp.client")
 
 
-class _Progress(Struct):
+class ProgressNote(Struct):
+    """The parameters of ``notifications/progress``, beside whose they are."""
+
     progress: float
     total: float | None = None
     message: str | None = None
 
 
-class _Message(Struct):
+class MessageNote(Struct):
+    """The parameters of ``notifications/message``; `data` may be anything, and is None if it was left out."""
+
     level: str
-    data: object = UNSET
+    data: object = None
     logger: str | None = None
 
 
-_read_progress: Final = msgspec.json.Decoder(_Progress).decode
-_read_message: Final = msgspec.json.Decoder(_Message).decode
+read_progress: Final = msgspec.json.Decoder(ProgressNote).decode
+"""Reads them; raises `msgspec.DecodeError`."""
+read_message: Final = msgspec.json.Decoder(MessageNote).decode
+"""Reads them; raises `msgspec.DecodeError`."""
 
 
 def watching(
@@ -49,12 +55,12 @@ class _Watching:
     def heard(self, method: str, params: Raw) -> None:
         try:
             if method == "notifications/progress" and self._on_progress is not None:
-                progress = _read_progress(params)
+                progress = read_progress(params)
                 if progress.progress > self._done:  # it must increase (basic/patterns/progress)
                     self._done = progress.progress
                     self._on_progress(Progress(progress.progress, progress.total, progress.message or ""))
             elif method == "notifications/message" and self._on_log is not None:
-                message = _read_message(params)
+                message = read_message(params)
                 self._on_log(LogMessage(message.level, message.data, message.logger or ""))
         except msgspec.DecodeError as error:
             log.warn("{method}: {error}", method=method, error=error)  # noqa: G010 - Twisted's name

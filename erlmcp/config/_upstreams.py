@@ -15,9 +15,6 @@ Bytes = Annotated[int, Meta(ge=1024, le=1 << 40, extra={"unit": "bytes"})]
 Seconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 Kind = Literal["none", "rlimits", "bwrap", "systemd-run"]
-TRANSPORTS = ("stdio", "tcp", "http")
-"""How an upstream is reached; ``tcp`` is lines at any client endpoint, TLS and unix sockets among them."""
-
 _OF_TRANSPORT = {"stdio": ("command",), "tcp": ("endpoint",), "http": ("url",)}
 _CREDENTIALS = CredentialSettings.__struct_fields__
 _ONLY = {"cwd": "stdio", "sandbox": "stdio", "env": "stdio", "headers": "http", "token": "http", "oauth": "http",
@@ -62,7 +59,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: unique among backends; in logs, metrics and prefixes.
-        transport: ``stdio``, ``tcp`` or ``http``.
+        transport: how it is reached: ``stdio``, ``http``, or ``tcp``, which is lines at any client endpoint, TLS
+            and unix sockets among them.
         command: with ``stdio``: the program and its arguments.
         cwd: with ``stdio``: the folder that it runs in.
         sandbox: with ``stdio``: how it is confined.

@@ -5,7 +5,7 @@ capabilities that it declared, and by its own session if it has one. A modern up
 upstream that is declared stateless does not mind whose they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -209,10 +209,10 @@ class Leases:
         if seat.parked:
             del seat.parked[0]
 
-    def forget_session(self, session: str) -> None:
-        """A client's own session has ended: nobody asks for what was its alone."""
+    def forget_sessions(self, sessions: Collection[str]) -> None:
+        """Clients' own sessions have ended: what was theirs alone is ended once no call is under way on it."""
         for whose, seats in list(self._seats.items()):
-            if session and whose.session == session:
+            if whose.session and whose.session in sessions:
                 for seat in list(seats):
                     self._retire(seat)
         self._serve()

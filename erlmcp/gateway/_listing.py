@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from erlmcp.client import Backoff, Change, ClientError, Disconnected, Edge, ServerError
+from erlmcp.client import NO_PLACE, Backoff, Change, ClientError, Disconnected, Edge, ServerError
 from erlmcp.gateway._lists import LISTS, Fetched, Lists, fetch
 from erlmcp.protocol import errors
 
@@ -24,7 +24,6 @@ _LEAST_REFRESH: Final = 10.0
 _MOST_WAITING: Final = 1000
 _UNHEARD: Final = "it has not been heard yet"
 _FOREIGN_CODES: Final = frozenset({errors.INVALID_REQUEST, errors.UNSUPPORTED_VERSION})
-_FOREIGN_STATUSES: Final = frozenset({400, 404, 405})
 
 
 class _List:
@@ -331,5 +330,5 @@ class Listing:
 def _is_wrong(edge: Edge, error: Disconnected | ServerError) -> bool:
     """Whether the upstream has forgotten the session, or has become one of the other era: another edge is needed."""
     if isinstance(error, Disconnected):
-        return error.session_lost or (edge.asks_again and error.status in _FOREIGN_STATUSES)
+        return error.session_lost or (edge.asks_again and error.status in NO_PLACE)
     return edge.asks_again and error.code in _FOREIGN_CODES

@@ -28,10 +28,12 @@ class Own(Struct, frozen=True, omit_defaults=True):
     Attributes:
         timeout: seconds that a call may take; None for the daemon's default.
         interruptible: whether a call that is given up really ends.
+        replay: whether a call may be made again after a loss.
     """
 
     timeout: float | None = None
     interruptible: bool = False
+    replay: bool = False
 
 
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -64,7 +66,11 @@ def _each(definitions: Definitions, change: Any) -> Definitions:
 
 
 def _told(one: Definition) -> Definition:
-    own = Own(one.timeout, interruptible=getattr(one, "interruptible", False))
+    own = Own(
+        one.timeout,
+        interruptible=getattr(one, "interruptible", False),
+        replay=getattr(one, "replay", False),
+    )
     if own == Own():
         return one
     members = _members(one.wire)
@@ -83,5 +89,5 @@ def _heard(one: Definition) -> Definition:
         members["_meta"] = Raw(_encode(meta))
     changed: dict[str, Any] = {"wire": Raw(_encode(members)), "timeout": own.timeout}
     if isinstance(one, ToolDefinition):
-        changed["interruptible"] = own.interruptible
+        changed |= {"interruptible": own.interruptible, "replay": own.replay}
     return structs.replace(one, **changed)

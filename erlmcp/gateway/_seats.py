@@ -46,7 +46,8 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
         queue: calls that may wait for a session.
         recycle: calls after which a session is ended and another made; 0 for never.
         probe: seconds without a word after which an idle session is asked whether it is there; 0 for never.
-        lasting: seconds until an idle session ends that stands for a client's own, and may hold what that client did.
+        lasting: seconds until an idle session ends that stands for a client's own, and may hold what that client did:
+            as long as what can be resumed of the client's own is kept.
         parking: seconds that a session is kept for calls that it holds until their clients come back.
     """
 

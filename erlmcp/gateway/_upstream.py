@@ -1,6 +1,6 @@
 """One upstream as a backend: what it offers under our names, and who carries the calls."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from msgspec import Raw, Struct, structs
@@ -42,6 +42,7 @@ from erlmcp.interfaces import (
     IBackend,
     IClaims,
     IFollows,
+    IForgets,
     IHeardLater,
     Outcome,
     Request,
@@ -100,7 +101,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     backoff: Backoff = Backoff()
 
 
-@implementer(IBackend, IClaims, IFollows, IHeardLater)
+@implementer(IBackend, IClaims, IFollows, IForgets, IHeardLater)
 class Upstream:
     """An MCP server elsewhere, or in a child process, as a backend.
 
@@ -208,6 +209,10 @@ class Upstream:
         if not naming.changes_uris or "resources" not in self.listing.lists.capabilities:
             return None
         return None if naming.own_uri(uri) is None else ResourceDefinition(uri=uri, wire=Raw(b"{}"))
+
+    def forget_sessions(self, sessions: Collection[str]) -> None:
+        """See `IForgets`."""
+        self.leases.forget_sessions(sessions)
 
     def dispatch(self, request: Request) -> Outcome | Awaitable[Outcome]:
         """See `IBackend`."""

@@ -19,12 +19,14 @@ class ConnectionLimits:
     Attributes:
         active: how many there are.
         refused: how many were refused, by the limit that they hit.
+        floods: how many were ended since their client asked for too much.
     """
 
     def __init__(self, wire: WireLimits, *, connections: int = 20_000, per_address: int = 1_000) -> None:
         self.wire = wire
         self.active = 0
         self.refused = {"connections": 0, "per_address": 0}
+        self.floods = 0
         self._connections = connections
         self._per_address = per_address
         self._by_host: dict[str, int] = {}
@@ -42,6 +44,11 @@ class ConnectionLimits:
             self._by_host[peer.host] = count + 1
         self.active += 1
         return None
+
+    def flooded(self) -> int:
+        """See `IConnectionLimits`."""
+        self.floods += 1
+        return self.floods
 
     def leave(self, peer: Peer) -> None:
         """See `IConnectionLimits`."""

@@ -1,6 +1,6 @@
 """Who answers: providers here, upstreams elsewhere."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -115,6 +115,17 @@ class IClaims(Interface):
         """The resource, if its URI shows that it is this backend's.
 
         Results may link to what no list has (revision 2026-07-28, server/tools, "Resource Links").
+        """
+
+
+class IForgets(Interface):
+    """What a backend has beside `IBackend` if it keeps something for each client that has a session of its own."""
+
+    def forget_sessions(sessions: Collection[str]) -> None:
+        """These have ended, by their `Request.session`: nobody comes back for what was theirs.
+
+        It does not raise. A session may be told of more than once, and is if several workers or views know of it;
+        one that its client has merely left is not told of.
         """
 
 

@@ -91,6 +91,9 @@ class IConnectionLimits(Interface):
     def admit(peer: Peer) -> str | None:
         """Count a new connection: None if it may stay (then `leave` is due), else the limit that it hit."""
 
+    def flooded() -> int:
+        """Count an admitted connection that is ended since its client asked for too much of it; how many there were."""
+
     def leave(peer: Peer) -> None:
         """An admitted connection has ended."""
 
@@ -104,7 +107,6 @@ class ListenContext(msgspec.Struct, frozen=True, kw_only=True):
         channel: where messages go.
         limits: connection limits.
         endpoint: the Twisted endpoint description; empty for a transport that needs none.
-        authenticated: whether requests on this listener are authenticated (an open listener that is not is refused).
         views: further channels, by the name of the ``[[server_view]]`` that each shows: all those that the transport's
             options name in ``views``, which are path -> view, if it has such an option.
     """
@@ -114,7 +116,6 @@ class ListenContext(msgspec.Struct, frozen=True, kw_only=True):
     channel: Any  # IChannel; zope interfaces are no types to msgspec
     limits: Any  # IConnectionLimits
     endpoint: str = ""
-    authenticated: bool = False
     views: Mapping[str, Any] = {}
 
     @property

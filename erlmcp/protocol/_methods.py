@@ -17,7 +17,6 @@ class Method(msgspec.Struct, frozen=True):
         name_field: the parameter that says what the request is about, which HTTP mirrors into ``Mcp-Name``.
         may_ask: whether the answer may be ``input_required`` (basic/patterns/mrtr, "Supported Requests").
         cacheable: whether the result carries ``ttlMs`` and ``cacheScope``.
-        paged: whether the result is one page of a list.
         required: the parameters that a request of it must have, beyond ``_meta``.
     """
 
@@ -26,7 +25,6 @@ class Method(msgspec.Struct, frozen=True):
     name_field: Literal["name", "uri"] | None = None
     may_ask: bool = False
     cacheable: bool = False
-    paged: bool = False
     required: tuple[str, ...] = ()
 
 
@@ -35,12 +33,12 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         method.name: method
         for method in (
             Method("server/discover", cacheable=True),
-            Method("tools/list", "tools", cacheable=True, paged=True),
+            Method("tools/list", "tools", cacheable=True),
             Method("tools/call", "tools", "name", may_ask=True, required=("name",)),
-            Method("resources/list", "resources", cacheable=True, paged=True),
-            Method("resources/templates/list", "resources", cacheable=True, paged=True),
+            Method("resources/list", "resources", cacheable=True),
+            Method("resources/templates/list", "resources", cacheable=True),
             Method("resources/read", "resources", "uri", may_ask=True, cacheable=True, required=("uri",)),
-            Method("prompts/list", "prompts", cacheable=True, paged=True),
+            Method("prompts/list", "prompts", cacheable=True),
             Method("prompts/get", "prompts", "name", may_ask=True, required=("name",)),
             Method("completion/complete", "completions", required=("ref", "argument")),
             Method("subscriptions/listen", required=("notifications",)),

@@ -16,9 +16,7 @@ class Revision(Struct, frozen=True):
     Attributes:
         name: the date that names it, as ``protocolVersion`` says it.
         rank: its place among the four, oldest first, from 0.
-        streamable: HTTP is Streamable HTTP with sessions; before, it was HTTP+SSE (2025-03-26 on).
         batches: a document may be an array of messages (2025-03-26 alone).
-        completions: servers declare the capability ``completions`` (2025-03-26 on).
         version_header: clients send ``MCP-Protocol-Version`` (2025-06-18 on).
         structured: results have ``structuredContent``, tools an ``outputSchema`` (2025-06-18 on).
         elicitation: clients can be asked with forms (2025-06-18 on).
@@ -31,9 +29,7 @@ class Revision(Struct, frozen=True):
 
     name: str
     rank: int
-    streamable: bool = True
     batches: bool = False
-    completions: bool = True
     version_header: bool = False
     structured: bool = False
     elicitation: bool = False
@@ -47,7 +43,7 @@ REVISIONS: Final[Mapping[str, Revision]] = MappingProxyType(
     {
         revision.name: revision
         for revision in (
-            Revision("2024-11-05", 0, streamable=False, completions=False),
+            Revision("2024-11-05", 0),
             Revision("2025-03-26", 1, batches=True),
             Revision("2025-06-18", 2, version_header=True, structured=True, elicitation=True),
             Revision(

@@ -241,6 +241,7 @@ class HandshakeEdge:
         if exchange.headers is None:
             self._questions.closed(exchange)
             self._subscriptions.drop(session)
+            self._sessions.ended((session.number,))
         else:
             session.disconnected(exchange)
 

@@ -145,6 +145,7 @@ class Server:
             minted_per_hour=sessions_per_hour,
             most_kept=session_events,
         )
+        self.sessions.ended = catalog.forget_sessions
         self.questions = LiveQuestions(owner, self._wheel, limit=answer_limit)
         self._handshake = HandshakeEdge(
             info,

@@ -6,7 +6,7 @@ deleted) is in the engine.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from secrets import token_hex
 
 import msgspec
@@ -65,6 +65,7 @@ class Sessions:
 
     Attributes:
         forgotten: what to call with each session that nothing is kept of any more.
+        ended: what to call with the numbers of sessions that are over for good, here or by another process's doing.
         leaving: whether another process is to have the streams that belong to no call.
     """
 
@@ -96,6 +97,7 @@ class Sessions:
         self._sweeping = False
         self._room = Room(most_kept)
         self.forgotten: Callable[[Session], None] = lambda _session: None
+        self.ended: Callable[[Collection[str]], None] = lambda _numbers: None
         self.leaving = False
         self._unfollow: list[Callable[[], None]] = []
 
@@ -118,10 +120,15 @@ class Sessions:
         """
 
         def heard_end(news: KeyChange | KeySnapshot) -> None:
-            for key in [news.key] if isinstance(news, KeyChange) else news.entries:
-                session = self._alive.get(key.removeprefix(_ENDED))
-                if session is not None and not (isinstance(news, KeyChange) and news.value is None):
-                    ended(session)
+            if isinstance(news, KeyChange):
+                keys: Collection[str] = () if news.value is None else (news.key,)
+            else:
+                keys = news.entries
+            numbers = {key.removeprefix(_ENDED) for key in keys}
+            for number in numbers & self._alive.keys():
+                ended(self._alive[number])
+            # Also those of which nothing is alive here: a backend may know them.
+            self.ended(numbers)
 
         def heard_change(news: KeyChange | KeySnapshot) -> None:
             if not isinstance(news, KeyChange):
@@ -264,6 +271,7 @@ class Sessions:
         await self._put(session.tombstone, b"", session)
         session.end()
         self.forget(session)
+        self.ended((session.number,))
         await self._engine.delete(_STATE + session.number)
 
     async def _put(self, key: str, value: bytes, session: Session) -> None:
@@ -313,6 +321,7 @@ class Sessions:
             if self._wall_clock() >= session.expires:
                 session.close()
                 self.forget(session)
+                self.ended((session.number,))
                 continue
             heard = any(stream.exchange is not None for stream in session.streams.values())
             if not (heard or session.calls) and now - session.used >= self._idle:

@@ -157,16 +157,16 @@ class FrontendMaker:
 
     def _count(self, one: ListenSettings, limits: ConnectionLimits) -> None:
         self._gauges.gauge("erlmcp_connections_active", (one.name, one.transport), lambda: limits.active)
-        name = "erlmcp_connections_refused_total"
         for limit in limits.refused:
-            before = self._counters.gauges.get(name, {}).get((one.name, limit))
-            # Of a listener that this one takes the place of: a total never falls.
-            past = 0.0 if before is None else before()
-            self._gauges.gauge(name, (one.name, limit), partial(_refused, limits, limit, past))
+            read = partial(limits.refused.__getitem__, limit)
+            self._total("erlmcp_connections_refused_total", (one.name, limit), read)
+        self._total("erlmcp_connections_flooded_total", (one.name,), lambda: limits.floods)
 
-
-def _refused(limits: ConnectionLimits, limit: str, past: float) -> float:
-    return past + limits.refused[limit]
+    def _total(self, name: str, labels: tuple[str, ...], read: Callable[[], int]) -> None:
+        before = self._counters.gauges.get(name, {}).get(labels)
+        # Of a listener that this one takes the place of: a total never falls.
+        past = 0.0 if before is None else before()
+        self._gauges.gauge(name, labels, lambda: past + read())
 
 
 def message_limits(limits: ListenerLimits) -> Limits:

@@ -36,7 +36,8 @@ def upstream_mark(one: UpstreamSettings, settings: Settings, accepted: Any) -> s
     with suppress(OSError):
         trusted = Path(one.trust).read_bytes() if one.trust else b""
     plain = msgspec.structs.replace(one, key="")
-    return _digest("upstream", plain, _common(settings), accepted, trusted, list(_secrets(one.credentials)))
+    rest = (*_common(settings), settings.limits.session_idle)
+    return _digest("upstream", plain, rest, accepted, trusted, list(_secrets(one.credentials)))
 
 
 def _common(settings: Settings) -> tuple[Any, ...]:

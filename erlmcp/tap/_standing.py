@@ -1,7 +1,7 @@
 """A backend that can be replaced while it is served, and what is done about one that keeps crashing."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -133,6 +133,12 @@ class Standing:
         """What to wait for before it is said that the backend of now does not offer this."""
         may: Callable[[str, str], Deferred[None] | None] | None = getattr(self._backend, "may_have", None)
         return None if may is None else may(method, name)
+
+    def forget_sessions(self, sessions: Collection[str]) -> None:
+        """Clients' sessions have ended: the backend of now is told, if it keeps anything for them."""
+        forget: Callable[[Collection[str]], None] | None = getattr(self._backend, "forget_sessions", None)
+        if forget is not None:
+            forget(sessions)
 
     def start_ahead(self) -> Deferred[None] | None:
         """As `start`, before anybody supervises it; whoever does then need not start it."""

@@ -65,7 +65,7 @@ def upstreams_for(settings: Settings, environ: Mapping[str, str], problems: list
             naming=parts["names"],
             stream=one.transport != "http",
             child=one.transport == "stdio",
-            pool=_pool(one.pool),
+            pool=_pool(one.pool, settings),
             stateless=one.stateless,
             era=one.era,
             timeout=one.timeout,
@@ -125,7 +125,7 @@ def isolated(one: ProviderSettings, settings: Settings) -> Upstream:
         name=name,
         naming=Naming(_as_upstream(name), "none"),
         stream=True,
-        pool=_pool(one.pool),
+        pool=_pool(one.pool, settings),
         stateless=True,
         era="modern",
         eager=True,
@@ -208,8 +208,9 @@ def _tls(one: UpstreamSettings, settings: Settings, environ: Mapping[str, str]) 
     return Tls(trust=ssl.trustRootFromCertificates(certificates))
 
 
-def _pool(table: PoolTable) -> PoolSettings:
-    return PoolSettings(**{name: getattr(table, name) for name in PoolTable.__struct_fields__})
+def _pool(table: PoolTable, settings: Settings) -> PoolSettings:
+    named = {name: getattr(table, name) for name in PoolTable.__struct_fields__}
+    return PoolSettings(lasting=settings.limits.session_idle, **named)
 
 
 def _limits(settings: Settings) -> Limits:

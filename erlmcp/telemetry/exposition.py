@@ -9,8 +9,6 @@ from prometheus_client.process_collector import ProcessCollector
 from erlmcp.telemetry._counters import BUCKETS, Counters
 from erlmcp.telemetry._merging import Sums
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 _GAUGES = {
     "erlmcp_connections_active": ("Connections that are open.", ("listener", "transport")),
     "erlmcp_engine_bytes": ("What the engine's entries count, in bytes.", ()),
@@ -26,6 +24,10 @@ _GAUGES = {
     "erlmcp_upstream_waiting": ("Calls that wait for a session with an upstream.", ("upstream",)),
 }
 _TOTALS = {
+    "erlmcp_connections_flooded_total": (
+        "Connections that were ended since their client asked for too much.",
+        ("listener",),
+    ),
     "erlmcp_connections_refused_total": (
         "Connections that were refused, by the limit they hit.",
         ("listener", "limit"),

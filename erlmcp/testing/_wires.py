@@ -123,6 +123,8 @@ class ChannelWire:
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
             self._leave()
+            if self.session_id is not None:
+                self._channel.deleted(_Way(self, None, self._headers(())))
         return succeed(None)
 
     def cut(self, why: str = "the connection was cut") -> None:

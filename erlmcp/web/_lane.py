@@ -91,11 +91,6 @@ class Lane:
         """Whether there is nothing on it."""
         return not (self.connections or self.waiting or self._dials)
 
-    @property
-    def dialling(self) -> int:
-        """How many connections are being made."""
-        return len(self._dials)
-
     # Requests
 
     def submit(self, ticket: Ticket) -> None:

@@ -5,7 +5,7 @@ The states are those of ``docs/machines/worker.md``.
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -307,7 +307,3 @@ def _cancel(result: Any, timer: Any) -> Any:
     if timer.active():
         timer.cancel()
     return result
-
-
-Spawner = Callable[[Begin], WorkerProcess]
-"""Makes a worker's process, not spawned yet."""

@@ -78,7 +78,6 @@ class Shared:
     """
 
     __slots__ = (
-        "_floods",
         "_spare",
         "_told",
         "_waiting",
@@ -124,7 +123,6 @@ class Shared:
         self.familiar = FamiliarHeads()
         self.familiar_fields: Kept[Fields, tuple[Headers, bytes]] = Kept()
         self.second = second
-        self._floods = 0
         self._told = float("-inf")
         self._spare: list[Intake] = []
         self._waiting: list[Deferred[None]] = []
@@ -156,7 +154,7 @@ class Shared:
 
     def flooded(self, reason: str, peer: Peer | None) -> None:
         """A connection ends because its client asked for too much of it; one line a minute says so."""
-        self._floods += 1
+        count = self.limits.flooded()
         now = self.seconds()
         if now - self._told >= _QUIET:
             address = peer.address if peer is not None else "an unknown address"
@@ -165,14 +163,9 @@ class Shared:
                 name=self.name,
                 address=address,
                 reason=reason,
-                count=self._floods,
+                count=count,
             )
             self._told = now
-
-    @property
-    def floods(self) -> int:
-        """How many connections have ended so."""
-        return self._floods
 
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
