@@ -5,8 +5,8 @@ once, and as long as the upstream's retry budget lasts.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -23,13 +23,11 @@ from erlmcp.client import (
     mirrored_headers,
     needs_input,
 )
+from erlmcp.gateway._carrier import Carrier
 from erlmcp.gateway._errors import gone, is_authorization
-from erlmcp.gateway._leases import Gone, Leases, Seat, Whose
-from erlmcp.gateway._metrics import Tally
-from erlmcp.gateway._names import Naming
-from erlmcp.gateway._rewriting import carried_meta
+from erlmcp.gateway._leases import Gone, Seat, Whose
+from erlmcp.gateway._meta import foreign_meta
 from erlmcp.gateway._session import UpstreamCall, UpstreamSession
-from erlmcp.governor import Breaker, RetryBudget
 from erlmcp.interfaces import Principal, Request, ToolDefinition
 from erlmcp.protocol import errors
 
@@ -47,65 +45,6 @@ _MISUNDERSTOOD: Final = frozenset({errors.INVALID_REQUEST, -32000, -32001})
 """What servers of the handshake era answer, beside such a status, to what they do not know."""
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-class Carrier(Protocol):
-    """What carries calls; see `erlmcp.gateway.Upstream`."""
-
-    @property
-    def name(self) -> str:
-        """The upstream's name."""
-
-    @property
-    def naming(self) -> Naming:
-        """The names that it has here."""
-
-    @property
-    def leases(self) -> Leases:
-        """Its sessions."""
-
-    @property
-    def era(self) -> str | None:
-        """Its era; None while that is not known."""
-
-    @property
-    def child(self) -> bool:
-        """Whether it is a process that this one has started."""
-
-    @property
-    def stream(self) -> bool:
-        """Whether it speaks over a stream."""
-
-    @property
-    def breaker(self) -> Breaker:
-        """Whether it is asked at all."""
-
-    @property
-    def budget(self) -> RetryBudget:
-        """How many calls may be made again."""
-
-    @property
-    def tally(self) -> Tally:
-        """What became of its calls."""
-
-    def identity(self, capabilities: dict[str, Any]) -> Identity:
-        """Who it is told that a client with these capabilities is."""
-
-    def relist(self, *kinds: str) -> Awaitable[None]:
-        """Fetch its lists again."""
-
-    def tool(self, name: str) -> ToolDefinition | None:
-        """The definition of a tool, by its name here."""
-
-    @property
-    def own(self) -> bool:
-        """Whether it is a provider of ours: each of its processes works on one call at a time."""
-
-    def may_be_another(self) -> None:
-        """What was found out about its era may not be true any more: find it out anew."""
-
-    def has_ended(self, why: str) -> None:
-        """A process of its was ended for what it did, or did not do."""
 
 
 class Made(NamedTuple):
@@ -513,33 +452,3 @@ def _capabilities(request: Request) -> bytes:
         if (value := getattr(declared, name)) is not UNSET
     }
     return _encode(known)
-
-
-def foreign_meta(request: Request) -> dict[str, Any] | None:
-    """The keys of the client's `_meta` that belong to no hop, and its trace."""
-    meta = request.params.meta
-    found: dict[str, Any] = {}
-    if meta is not UNSET and len(meta) > 2:
-        found = foreign_keys(meta)
-    if request.trace:
-        found = {**found, **request.trace}
-    return found or None
-
-
-_remembered: Final[OrderedDict[bytes, dict[str, Any]]] = OrderedDict()
-
-
-def foreign_keys(meta: Raw) -> dict[str, Any]:
-    """The keys of a `_meta` that are not the protocol's own; not to be changed.
-
-    Clients and upstreams say the same with each message, so the last few hundred are remembered.
-    """
-    text = bytes(meta)
-    found = _remembered.get(text)
-    if found is None:
-        found = {name: Raw(bytes(value)) for name, value in carried_meta(Raw(text)).items()}
-        if len(text) <= 1024:
-            _remembered[text] = found
-            if len(_remembered) > 512:
-                _remembered.popitem(last=False)
-    return found

@@ -12,7 +12,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from erlmcp.client import BadAnswer, ClientError, ServerError, needs_input
-from erlmcp.gateway._attempts import Attempts, Carrier, Trial, foreign_keys, repeatable
+from erlmcp.gateway._attempts import Attempts, Trial, repeatable
+from erlmcp.gateway._carrier import Carrier
 from erlmcp.gateway._errors import (
     URL_NEEDED,
     is_authorization,
@@ -22,6 +23,7 @@ from erlmcp.gateway._errors import (
     url_questions,
 )
 from erlmcp.gateway._leases import Exhausted
+from erlmcp.gateway._meta import foreign_keys
 from erlmcp.gateway._rewriting import (
     own_params,
     rewrite_error_data,

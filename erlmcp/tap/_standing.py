@@ -217,8 +217,8 @@ class Standing:
     def _serve(self) -> None:
         self.refusing = None
         self._failures = 0
-        # Functions of a `Provider` answer for themselves, whatever they raise, and an `Upstream` has its own breaker and
-        # sessions that are made anew: nothing is to be watched there.
+        # Functions of a `Provider` answer for themselves, whatever they raise, and an `Upstream` has its own breaker
+        # and makes its sessions anew: nothing is to be watched there.
         plain = isinstance(self._backend, (Provider, Upstream)) or not hasattr(self._backend, "dispatch")
         self.dispatch = getattr(self._backend, "dispatch", self._refuse) if plain else self._watched
 
