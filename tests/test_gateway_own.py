@@ -5,10 +5,11 @@ from typing import Any
 from msgspec.json import decode
 
 from erlmcp.gateway import tell
+from erlmcp.gateway._attempts import repeatable
 from erlmcp.gateway._leases import PoolSettings
 from erlmcp.gateway._own import OWN_KEY, heard, within
 from erlmcp.governor import BreakerState
-from erlmcp.interfaces import Definitions
+from erlmcp.interfaces import Definitions, Peer, Request
 from erlmcp.protocol import MODERN, McpError
 from tests.gateway_stage import Stage
 from tests.gateway_stub import StubCase
@@ -248,6 +249,15 @@ class TellingTests(StubCase):
         self.assertTrue(after.tools["slow"].interruptible)
         self.assertFalse(after.tools["plain"].interruptible)
         self.assertEqual([name for name, one in after.tools.items() if one.replay], ["again"])
+        peer = Peer(transport="test")
+        self.assertEqual(
+            [
+                name
+                for name, one in after.tools.items()
+                if repeatable(Request(id=1, method="tools/call", peer=peer, target=one))
+            ],
+            ["again"],
+        )
 
     def test_within(self) -> None:
         limited = within(self.definitions(), 3.0)

@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from erlmcp.client import (
+    NO_PLACE,
     Attempt,
     ClientError,
     Disconnected,
@@ -39,8 +40,6 @@ _HARMLESS: Final = frozenset({"resources/read", "prompts/get", "completion/compl
 _NO_CAPABILITIES: Final = b"{}"
 _EVERYBODY: Final = Whose()
 _MOST_IDENTITIES: Final = 256
-_NO_PLACE: Final = frozenset({400, 404, 405})
-"""HTTP statuses by which a server says that it does not take what this era sends."""
 _MISUNDERSTOOD: Final = frozenset({errors.INVALID_REQUEST, -32000, -32001})
 """What servers of the handshake era answer, beside such a status, to what they do not know."""
 _encode: Final = msgspec.json.Encoder().encode
@@ -340,7 +339,7 @@ class Attempts:
             return None  # there is no way there: it was tried just now
         elif error.unsent:
             why = "unsent"
-        elif modern and error.status in _NO_PLACE:
+        elif modern and error.status in NO_PLACE:
             why = "era"
         elif error.status is None and repeatable(call.request) and not call.asked:
             why = "harmless"
@@ -361,7 +360,7 @@ class Attempts:
             return "headers" if request.method == "tools/call" else None
         if error.code == errors.UNSUPPORTED_VERSION:
             return "era"
-        if error.answered_with not in _NO_PLACE:
+        if error.answered_with not in NO_PLACE:
             return None
         # Within a session, errors of calls travel with 200; it may be the session that it does not take any more.
         within = session.edge is None or not session.edge.asks_again
@@ -435,7 +434,7 @@ def repeatable(request: Request) -> bool:
     """Whether making it twice does no harm."""
     target = request.target
     return request.method in _HARMLESS or (
-        isinstance(target, ToolDefinition) and (target.read_only or target.idempotent)
+        isinstance(target, ToolDefinition) and (target.read_only or target.idempotent or target.replay)
     )
 
 
