@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
 TWIST = (sys.executable, "-c", "import sys; from twisted.application.twist._twist import Twist; Twist.main()")
 ERLMCP = (sys.executable, "-c", "import sys; from erlmcp.cli import main; sys.exit(main())")
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

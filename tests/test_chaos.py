@@ -18,7 +18,7 @@ from tests.skips import need
 
 SECONDS = 14
 SEED = 7
-PATIENCE = 240
+PATIENCE = 480
 SHORT = 8
 """Kinds of breaks that a short run has."""
 

@@ -112,7 +112,7 @@ def _above(pid: int) -> list[int]:
 class IsolationTests(TrialCase):
     """One daemon for most of it: each of these things must leave it as it was."""
 
-    timeout = 120
+    timeout = 240
 
     def setUp(self) -> None:
         from twisted.internet import reactor
