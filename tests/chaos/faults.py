@@ -71,6 +71,7 @@ class Faults:
         self._tally = tally
         self._chance = chance
         self._deaths: dict[str, deque[float]] = {}
+        self._hung: set[int] = set()
         every: dict[str, Callable[[], Awaitable[None]]] = {
             "kill": self.kill,
             "stop": self.stop_worker,
@@ -120,8 +121,10 @@ class Faults:
             return
         noted = self._tally.begin("a worker hangs", "10 s to find out, then as a kill", costs=True)
         self._deaths[slot].append(now)
+        self._hung.add(pids[slot])
         send(pids[slot], signal.SIGSTOP)
         await self._until(noted, lambda: self._serve(without={pids[slot]}))
+        self._hung.discard(pids[slot])
 
     async def stop_worker(self) -> None:
         """SIGSTOP of a worker: its callers wait until it goes on."""
@@ -138,7 +141,8 @@ class Faults:
         try:
             await self.pause(0.2 + 1.8 * self._chance.random())
         finally:
-            send(pid, signal.SIGCONT)
+            if pid not in self._hung:
+                send(pid, signal.SIGCONT)
         await self._until(self._tally.begin(kind, "-"), self._serve)
 
     async def reload(self) -> None:
