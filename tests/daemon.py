@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
 TWIST = (sys.executable, "-c", "import sys; from twisted.application.twist._twist import Twist; Twist.main()")
 ERLMCP = (sys.executable, "-c", "import sys; from erlmcp.cli import main; sys.exit(main())")
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -25,12 +26,35 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **(extra or {})}
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A loopback port that nothing listens on just now."""
+    """A loopback port that nothing listens on just now, another each time.
+
+    None of those that the kernel gives to whoever connects, where that leaves any: it stays free until it is listened
+    on, and while what listens on it is restarted, however many connections are made meanwhile.
+    """
+    ports = range(10_000, _first_ephemeral())
+    chance = random.SystemRandom()  # not the one that Hypothesis seeds
+    for _ in range(1000 if ports else 0):
+        port = chance.choice(ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        found: int = probe.getsockname()[1]
+        return found
+
+
+def _first_ephemeral() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return 0
 
 
 class Daemon:

@@ -20,6 +20,8 @@ clock: Any = reactor
 PROVIDER = "tests.peers.marked_provider:provider"
 LONGEST = 30.0
 """Seconds in which a lost upstream is there again: docs, "Failures and what follows"."""
+TIMEOUT = 6.0
+"""Seconds for a call at an upstream: one that is well keeps that also while a busy machine starts another beside it."""
 PAUSE = 0.03
 CHILD = (*ERLMCP, "stdio", "--provider", PROVIDER)
 
@@ -55,7 +57,7 @@ class Far:
 
     def table(self) -> str:
         """It in the gateway's configuration."""
-        shared = f"[[upstream]]\nname = '{self.name}'\nera = '{self.era}'\ntimeout = 2.0\n"
+        shared = f"[[upstream]]\nname = '{self.name}'\nera = '{self.era}'\ntimeout = {TIMEOUT}\n"
         if self.transport == "stdio":
             variables = {"ERLMCP_TEST_MARKS": str(self._marks), "PYTHONPATH": environment()["PYTHONPATH"]}
             env = ", ".join(f"{key} = '{value}'" for key, value in variables.items())

@@ -62,7 +62,7 @@ class Caller(Protocol):
 
 
 class ProxyTests(TestCase):
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         from twisted.internet import reactor

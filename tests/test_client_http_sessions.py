@@ -178,14 +178,30 @@ class LostStreams(Session):
         self.assertEqual([1, 2, 4, 8, 16], pauses)
         self.assertIn("the connection broke", self.error())
 
-    def test_a_stream_that_ends_each_time_ends(self) -> None:
+    def test_a_stream_that_ends_each_time_is_lost(self) -> None:
         self.pool.last.events(b"id: e1\nretry: 10\ndata:\n\n")
         self.pool.last.receiver.done()
         for _ in range(5):
             self.advance(0.1)  # less than that the server is not granted
             self.pool.last.events(b": nothing\n\n")
             self.pool.last.receiver.done()
-        self.assertEqual([self.sent], self.inbox.ends)
+        ((sent, error),) = self.inbox.failures
+        self.assertIs(sent, self.sent)
+        self.assertIn("ends without it whenever it is taken up again", str(error))
+        self.assertEqual((error.unsent, error.status), (False, None))
+        self.assertEqual([], self.inbox.ends)
+
+    def test_lost_and_at_last_ended(self) -> None:
+        """It may have been acted on: that a server ended the last try well makes it no answer that is wrong."""
+        self.pool.last.events(b"id: e1\ndata:\n\n")
+        self.pool.last.fail()
+        for _ in range(4):
+            self.advance(30)
+            self.pool.last.fail()
+        self.advance(30)
+        self.pool.last.events(b"")
+        self.pool.last.receiver.done()
+        self.assertEqual(([self.sent], []), ([one for one, _ in self.inbox.failures], self.inbox.ends))
 
     def test_a_server_that_has_forgotten_it(self) -> None:
         self.pool.last.events(b"id: e1\ndata:\n\n")

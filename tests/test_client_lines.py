@@ -343,7 +343,7 @@ class Echo(Protocol):
 
 
 class SocketTests(TestCase):
-    timeout = PATIENCE
+    timeout = 2 * PATIENCE
 
     async def listen(self, description: str) -> Any:
         port = await serverFromString(reactor, description).listen(Factory.forProtocol(Echo))

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -132,6 +132,12 @@ class GuestTests(SynchronousTestCase):
         engine = RemoteEngine(lambda _: fail(OSError("gone")), lambda _: None, [])
         self.successResultOf(engine.synced)
         self.failureResultOf(engine.get("k"), EngineError)
+
+    def test_nobody_waits_any_more(self) -> None:
+        engine = RemoteEngine(lambda _: Deferred(), lambda _: None, [])
+        asking = engine.delete("k")
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
 
     def test_bounds(self) -> None:
         engine = RemoteEngine(lambda _: Deferred(), lambda _: None, [], most=2)

@@ -86,7 +86,7 @@ class Plain(Protocol):
 class Sockets(TestCase):
     """The real reactor."""
 
-    timeout = 20
+    timeout = 120
 
     async def listen(self, *, tls: bool, reply: Any = answer, **options: Any) -> IListener:
         self.channel = Recorder(reply)

@@ -60,7 +60,7 @@ class Client(Protocol):
 class Loopback(TestCase):
     """The real reactor."""
 
-    timeout = 20
+    timeout = 120
 
     def listen(
         self,

@@ -99,6 +99,13 @@ class UpstreamsTestCase(TestCase):
     def metrics(self, port: int = 0) -> str:
         return self.page(port or self.console, "metrics")
 
+    def in_flight(self) -> float:
+        """How many calls are under way."""
+        found = re.findall(
+            r"^erlmcp_requests_in_flight(?:\{[^}]*\})? ([0-9.]+)", self.metrics(), re.MULTILINE
+        )
+        return sum(map(float, found))
+
     def reload(self) -> str:
         """Have it reload; the line that says what came of it."""
         before = len(_said(self.daemon.output()))
@@ -150,7 +157,7 @@ class InPlaceTests(UpstreamsTestCase):
             # Under way with what is to be replaced, and with what is to go.
             asked = wire.modern("moved.confirm")
             napping = [_later(self.mcp, f"{name}.nap", seconds=2.0) for name in ("moved", "gone")]
-            time.sleep(0.3)
+            until(lambda: self.in_flight() == 2)
             self.write(child("kept"), child("moved", timeout=50), child("new"), far)
             self.assertEqual(self.reload(), "reloaded")
             self.assertEqual(self.tools(), {"kept", "moved", "new", "far"}, "at once, in everything")

@@ -60,7 +60,7 @@ class Client(Protocol):
 
 
 class Sockets(TestCase):
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         # Not in trial's folder: a socket's path may have 107 bytes at most.

@@ -30,7 +30,7 @@ assert TLS_METHOD
 
 
 class LoopbackCase(TestCase):
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         self.pools: list[Pool] = []
@@ -343,7 +343,7 @@ class TlsTests(LoopbackCase):
 
     async def test_no_tls(self) -> None:
         port = self.listen(OneFactory(lambda *_: None))
-        await self.fails(self.pool(connect_timeout=0.2), f"https://localhost:{port}/", "TLS")
+        await self.fails(self.pool(connect_timeout=1.0), f"https://localhost:{port}/", "TLS")
 
     async def test_closed_before_tls(self) -> None:
         class Closing(Protocol):

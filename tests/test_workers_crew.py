@@ -234,6 +234,28 @@ class WorkerTests(CrewTestCase):
         self.run_for(1.0)
         self.assertEqual(self.crew.ready, 1)
 
+    def test_a_parent_that_hung_for_a_moment_kills_nobody(self) -> None:
+        worker = self.worker()
+        self.run_for(1.0)
+        self.run_for(2.5)
+        for _ in range(15):
+            self.run_for(1.0)
+        self.assertNoResult(worker.ended)
+        self.assertEqual(self.crew.ready, 1)
+
+    def test_one_that_hangs_is_asked_once(self) -> None:
+        self.worker()
+        asked: list[str] = []
+
+        def never(what: str, _body: bytes) -> Deferred[bytes]:
+            asked.append(what)
+            return Deferred()
+
+        self.shop.processes[0].duties.line.asked = never
+        for _ in range(9):
+            self.run_for(1.0)
+        self.assertEqual(asked.count("pulse"), 1)
+
     def test_a_line_that_is_lost(self) -> None:
         worker = self.worker()
         self.shop.lines[0].cut()

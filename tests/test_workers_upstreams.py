@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from typing import Any
 
 from tests.daemon import ERLMCP, PATIENCE, Daemon, environment, free_port
@@ -146,16 +145,17 @@ class AbsentTests(WorkersTestCase):
         dead = (
             f'[[upstream]]\nname = "dead"\ntransport = "http"\nurl = "http://127.0.0.1:{free_port()}/mcp"\n'
         )
-        hung = f'[[upstream]]\nname = "hung"\ntransport = "tcp"\nendpoint = "tcp:127.0.0.1:{port}"\n'
+        hung = (
+            f'[[upstream]]\nname = "hung"\ntransport = "tcp"\nendpoint = "tcp:127.0.0.1:{port}"\n'
+            f"connect_timeout = {10 * PATIENCE}\n"
+        )
         none = '[[upstream]]\nname = "none"\ntransport = "stdio"\ncommand = ["/no/such/program"]\n'
         for workers in (0, 2):
             self.workers = workers
             self.write(dead, hung, none, self.inline)
             with Daemon(["--config", str(self.file)], [self.mcp, self.console]) as self.daemon:
-                begun = time.monotonic()
+                # In far less time than the hung one is waited for by those who call it.
                 until(lambda: self.ready() == "ready\n")
-                # Far less than the hung one is waited for by those who call it.
-                self.assertLess(time.monotonic() - begun, 20)
                 self.assertTrue(text_of(self.call("pid")))
                 self.assertEqual(self.call("dead.anything")["code"], -32602)
                 self.assertEqual(self.ready(), "ready\n")

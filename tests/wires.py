@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 MODERN = "2026-07-28"
 HANDSHAKE = "2025-11-25"
 _ACCEPT = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}

@@ -125,8 +125,17 @@ class Post(Exchange):
         if self._take_up():
             return
         self._leave()
-        if self._outgoing.answered and not self._outgoing.settled:
-            self._wire.inbox.ended(self._outgoing)
+        outgoing, inbox = self._outgoing, self._wire.inbox
+        if not outgoing.answered or outgoing.settled:
+            return
+        if self._attempt:
+            # It has been acted on, or lost, by a server that let us come back.
+            inbox.failed(
+                outgoing,
+                WireError("the stream with the answer ends without it whenever it is taken up again"),
+            )
+        else:
+            inbox.ended(outgoing)
 
     def refused(self, refusal: Refusal) -> None:
         """Give the server's own error up, if it is one; say what the status means else."""

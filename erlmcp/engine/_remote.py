@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -213,4 +213,7 @@ def _stored(value: Any) -> Stored | None:
 
 
 def _gone(failure: Failure) -> Any:
+    if failure.check(CancelledError):
+        # Nobody waits for the answer any more: that is no fault of the engine's.
+        return failure
     raise EngineError(f"the engine cannot be reached: {failure.getErrorMessage()}") from failure.value

@@ -90,6 +90,7 @@ class WorkerProcess:
         self._transport: Any = None
         self._beat: Any = None
         self._beats = 0
+        self._asked = False
         self._heard = 0.0
         self._due = 0.0
 
@@ -252,13 +253,19 @@ class WorkerProcess:
             self.kill()
             return
         self._next_beat()
-        if self.state is State.READY and silent < 2 * _BEAT:
-            self.line.ask("pulse").addCallbacks(self._felt, lambda _: None)
+        if self.state is State.READY and not self._asked:
+            # Whenever no answer is waited for: what this process itself has missed is no silence of the worker's.
+            self._asked = True
+            asking = self.line.ask("pulse").addCallbacks(self._felt, lambda _: None)
+            asking.addBoth(self._answered)
             self._beats += 1
             if self._beats % _COUNT_EVERY == 0:
                 self.line.ask("counters").addCallbacks(self._counted, lambda _: None)
         elif self.state is not State.READY:
             self._heard = self._reactor.seconds()
+
+    def _answered(self, _: None) -> None:
+        self._asked = False
 
     def _felt(self, body: bytes) -> None:
         self._heard = self._reactor.seconds()

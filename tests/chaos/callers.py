@@ -108,7 +108,9 @@ class Caller:
     def _failed(self, what: str, began: float, error: Exception, *, far: bool) -> None:
         took = time.monotonic() - began
         after = f"after {took:.1f} s"
-        if isinstance(error, ClientTimedOut) and took < HANG - 1 and self._tally.excused(began, far=far):
+        # An upstream that is away is told of in an answer: whoever calls it keeps the connection to the daemon.
+        excused = self._tally.excused(began, far=far and isinstance(error, ServerError))
+        if isinstance(error, ClientTimedOut) and took < HANG - 1 and excused:
             # A limit of the client's own on a step of connecting: a worker that hangs is only found out after it.
             self._tally.lost[_reason(error)] += 1
         elif isinstance(error, _HungError | ClientTimedOut):
@@ -116,7 +118,7 @@ class Caller:
         elif not isinstance(error, Disconnected | ServerError):
             self._tally.wrong.append(f"{what} failed {after}: {error!r}")
         elif (
-            self._tally.excused(began, far=far)
+            excused
             or (self._proxied and isinstance(error, Disconnected))
             or (self.kind.startswith("TCP") and self._tally.parted(began))
         ):

@@ -23,6 +23,10 @@ HEAL: Final = 45.0
 _KILLS: Final = 4
 """Deaths of one worker within a minute; after five the supervisor gives up, and is meant to."""
 _MINUTE: Final = 60.0
+_AWAY: Final = HEAL + BreakerPolicy().longest
+"""An upstream that is killed again and again is left alone for ever longer, up to this bound."""
+_LATE: Final = 10.0
+"""Seconds for an answer from a worker, which may be stopped meanwhile."""
 _TRIES: Final = 60
 _DELETIONS: Final = 1500
 _PROBES: Final = BreakerPolicy().probes
@@ -67,6 +71,7 @@ class Faults:
         self._tally = tally
         self._chance = chance
         self._deaths: dict[str, deque[float]] = {}
+        self._hung: set[int] = set()
         every: dict[str, Callable[[], Awaitable[None]]] = {
             "kill": self.kill,
             "stop": self.stop_worker,
@@ -116,8 +121,10 @@ class Faults:
             return
         noted = self._tally.begin("a worker hangs", "10 s to find out, then as a kill", costs=True)
         self._deaths[slot].append(now)
+        self._hung.add(pids[slot])
         send(pids[slot], signal.SIGSTOP)
         await self._until(noted, lambda: self._serve(without={pids[slot]}))
+        self._hung.discard(pids[slot])
 
     async def stop_worker(self) -> None:
         """SIGSTOP of a worker: its callers wait until it goes on."""
@@ -134,7 +141,8 @@ class Faults:
         try:
             await self.pause(0.2 + 1.8 * self._chance.random())
         finally:
-            send(pid, signal.SIGCONT)
+            if pid not in self._hung:
+                send(pid, signal.SIGCONT)
         await self._until(self._tally.begin(kind, "-"), self._serve)
 
     async def reload(self) -> None:
@@ -165,13 +173,13 @@ class Faults:
         """Bytes that are no message, or none of HTTP: an error, or the end of that connection."""
         chance, world = self._chance, self._world
         noted = self._tally.begin("an invalid message, on a connection that goes on", "100 ms")
-        said = await deferToThread(
-            world.talk, b'{"jsonrpc": "2.0", "id": 1, "method": \n{"id": 2}\n', world.lines
-        )
-        codes = [json.loads(line)["error"]["code"] for line in said.splitlines()]
+        bad = b'{"jsonrpc": "2.0", "id": 1, "method": \n{"id": 2}\n'
+        said = await deferToThread(world.talk, bad, world.lines, patience=_LATE, lines=2)
+        noted.healed = time.monotonic()
+        # Amid another break the line may have ended in the middle of an answer.
+        codes = [json.loads(line)["error"]["code"] for line in said.splitlines(True) if line.endswith(b"\n")]
         if codes != [-32700, -32600] and not self._tally.excused(noted.began):
             self._tally.wrong.append(f"bad messages were answered {said!r}")
-        noted.healed = time.monotonic() - 1.0  # what `talk` waited for in vain
         for port in (world.web, world.lines):
             for _ in range(3):
                 heard = await deferToThread(world.talk, _garbage(chance), port, patience=0.2)
@@ -183,13 +191,28 @@ class Faults:
     async def upstream(self) -> None:
         """kill -9 of the upstream, which comes back a little later: only calls to it are lost."""
         world = self._world
+        # Lines may still be with workers of before a reload, and nobody sees what those know of the upstream.
+        await self._check(self._new_alone)
         noted = self._tally.begin(
-            "the upstream was killed, and is there again", "1 – 30 s", costs=True, far=True
+            "the upstream was killed, and is there again",
+            "1 – 30 s, or once its breaker lets it be asked: 5 – 60 s",
+            costs=True,
+            far=True,
         )
         await deferToThread(world.far.kill)
         await self.pause(0.2 + 1.3 * self._chance.random())
         await deferToThread(world.restart_far)
-        await self._until(noted, lambda: self._serve(way="far.pid"))
+
+        async def known() -> bool:
+            # Who comes, or goes, amid another break has to have done so.
+            return self._tally.alone(noted) and await self._new_alone() and await self._serve(way="far.pid")
+
+        await self._until(noted, known, within=_AWAY)
+
+    async def _new_alone(self) -> bool:
+        """Whether there are no workers but those that take new connections."""
+        pids = set((await deferToThread(self._world.pids)).values())
+        return len(pids) == self._world.workers and set(self._world.left(self.seen)) <= pids
 
     async def full_disk(self) -> None:
         """No byte is left for the state: it says so, serves on, and writes again once it can."""
@@ -240,15 +263,17 @@ class Faults:
         self.seen |= set(found.values())
         return found
 
-    async def _until(self, noted: Break, healed: Callable[[], Awaitable[bool]]) -> None:
-        await self._check(healed, noted.kind)
+    async def _until(self, noted: Break, healed: Callable[[], Awaitable[bool]], within: float = HEAL) -> None:
+        await self._check(healed, noted.kind, within)
         noted.healed = time.monotonic()
 
-    async def _check(self, healed: Callable[[], Awaitable[bool]], what: str = "the daemon") -> None:
-        deadline = time.monotonic() + HEAL
+    async def _check(
+        self, healed: Callable[[], Awaitable[bool]], what: str = "the daemon", within: float = HEAL
+    ) -> None:
+        deadline = time.monotonic() + within
         while not await healed():
             if time.monotonic() > deadline:
-                raise NotHealedError(f"{what}: not healed within {HEAL:g} s")
+                raise NotHealedError(f"{what}: not healed within {within:g} s")
             await self.pause(0.01)
 
     async def _serve(self, without: frozenset[int] | set[int] = frozenset(), way: str = "") -> bool:
@@ -260,7 +285,7 @@ class Faults:
         for _ in range(_TRIES):
             # One connection: what is asked on it is asked of one worker.
             target = http(self._reactor, self._url(self._world.web), connections_per_origin=1)
-            client = Client(target, self._reactor, era="modern", timeout=5.0)
+            client = Client(target, self._reactor, era="modern", timeout=_LATE)
             try:
                 for _ in range(_PROBES if way else 0):
                     await client.call(way)
@@ -274,7 +299,7 @@ class Faults:
         return False
 
     async def _answers(self, port: int) -> bool:
-        client = Client(http(self._reactor, self._url(port)), self._reactor, era="modern", timeout=5.0)
+        client = Client(http(self._reactor, self._url(port)), self._reactor, era="modern", timeout=_LATE)
         try:
             return bool((await client.call("pid")).text)
         except ClientError:
@@ -284,11 +309,15 @@ class Faults:
 
     async def _session(self) -> None:
         """Open a session and delete it, which is to be remembered."""
+        began = time.monotonic()
         client = Client(
-            http(self._reactor, self._url(self._world.web)), self._reactor, era="2025-11-25", timeout=5.0
+            http(self._reactor, self._url(self._world.web)), self._reactor, era="2025-11-25", timeout=_LATE
         )
         try:
             await client.connect()
+        except ClientError as error:
+            if not self._tally.excused(began):
+                self._tally.wrong.append(f"no session is given: {error}")
         finally:
             await client.close()
 

@@ -121,16 +121,13 @@ def _clients(
 async def _break(
     faults: Faults, tally: Tally, chosen: list[str], chance: random.Random, seconds: float
 ) -> None:
-    """Break things in a random order, but each of them about as often."""
+    """Break things in a random order, but each of them about as often, and once alone."""
     end = time.monotonic() + seconds
     waiting: list[str] = []
     left = set(chosen)
     while left or time.monotonic() < end:
-        now = []
-        for _ in range(2 if chance.random() < _TOGETHER else 1):
-            if not waiting:
-                waiting = chance.sample(chosen, len(chosen))
-            now.append(waiting.pop())
+        late = time.monotonic() >= end
+        now = [min(left)] if late and left else drawn_from(waiting, chosen, chance)
         # One that had the daemon to itself: its time is what the table promises.
         left -= set(now) if len(now) == 1 else set()
         tally.together = len(now) > 1
@@ -140,6 +137,19 @@ async def _break(
             if not good:
                 result.raiseException()
         await faults.pause(0.3 * chance.random())
+
+
+def drawn_from(waiting: list[str], chosen: list[str], chance: random.Random) -> list[str]:
+    """What is broken next: one of those that wait their turn, now and then two."""
+    now: list[str] = []
+    for _ in range(2 if chance.random() < _TOGETHER and len(chosen) > 1 else 1):
+        if not waiting:
+            waiting += chance.sample(chosen, len(chosen))
+            if waiting[-1] in now:
+                # Not the same twice at once: the one would mend what the other looks for.
+                waiting.reverse()
+        now.append(waiting.pop())
+    return now
 
 
 async def _as_coroutine(fault: Any) -> None:

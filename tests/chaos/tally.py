@@ -69,6 +69,10 @@ class Tally:
             for one in self.breaks
         )
 
+    def alone(self, one: Break) -> bool:
+        """Whether all else has healed."""
+        return all(other.healed for other in self.breaks if other is not one)
+
     def parted(self, since: float) -> bool:
         """Whether a line that such a call was on may have been closed: a reload lets them be until its drain ends."""
         now = time.monotonic()
