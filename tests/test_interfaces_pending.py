@@ -133,4 +133,4 @@ class PendingTests(SynchronousTestCase):
         late.succeed(1)
         self.listen(late)
         kept = {getattr(one, slot) for one in (pending, late) for slot in Pending.__slots__}
-        self.assertEqual(kept, {None, (), True})
+        self.assertEqual(kept, {None, True})

@@ -10,6 +10,8 @@ log = Logger()
 
 T = TypeVar("T")
 
+_Listener = tuple[Callable[..., object], Callable[..., object], tuple[Any, ...]]
+
 
 class Pending(Generic[T]):
     """A result that is not there yet.
@@ -21,13 +23,11 @@ class Pending(Generic[T]):
         over: whether it is settled.
     """
 
-    __slots__ = ("_arguments", "_done", "_failed", "_result", "over")
+    __slots__ = ("_listener", "_result", "over")
 
     def __init__(self) -> None:
         self.over = False
-        self._done: Callable[..., object] | None = None
-        self._failed: Callable[..., object] | None = None
-        self._arguments: tuple[Any, ...] = ()
+        self._listener: _Listener | None = None
         self._result: Any = None
 
     def then(self, done: Callable[..., object], failed: Callable[..., object], *arguments: Any) -> None:
@@ -38,36 +38,37 @@ class Pending(Generic[T]):
             failed: called with the error and `arguments`.
             arguments: for either.
         """
-        self._arguments = arguments
         if not self.over:
-            self._done = done
-            self._failed = failed
+            self._listener = done, failed, arguments
             return
         result, self._result = self._result, None
         if isinstance(result, _Error):
-            self._tell(failed, result.error)
+            _tell(failed, result.error, arguments)
         else:
-            self._tell(done, result)
+            _tell(done, result, arguments)
 
     def succeed(self, result: T) -> None:
         """Here is the result."""
         if self.over:
             return
         self.over = True
-        if self._done is None:
+        # Who listens may hold what has waited: neither is kept once it is told.
+        listener, self._listener = self._listener, None
+        if listener is None:
             self._result = result
         else:
-            self._tell(self._done, result)
+            _tell(listener[0], result, listener[2])
 
     def fail(self, error: BaseException) -> None:
         """There is none, for this reason."""
         if self.over:
             return
         self.over = True
-        if self._failed is None:
+        listener, self._listener = self._listener, None
+        if listener is None:
             self._result = _Error(error)
         else:
-            self._tell(self._failed, error)
+            _tell(listener[1], error, listener[2])
 
     def cancel(self) -> None:
         """Its listener wants it no more: it hears a `CancelledError`, unless `stop` says something else first."""
@@ -88,14 +89,12 @@ class Pending(Generic[T]):
         """Wait for it; raises its error."""
         return self.deferred().__await__()
 
-    def _tell(self, listener: Callable[..., object], what: Any) -> None:
-        # Who listens may hold what has waited; neither is kept by this any longer.
-        arguments, self._arguments = self._arguments, ()
-        self._done = self._failed = None
-        try:
-            listener(what, *arguments)
-        except Exception:  # noqa: BLE001 - there is nobody above
-            log.failure("what heard of a result failed")
+
+def _tell(listener: Callable[..., object], what: Any, arguments: tuple[Any, ...]) -> None:
+    try:
+        listener(what, *arguments)
+    except Exception:  # noqa: BLE001 - there is nobody above
+        log.failure("what heard of a result failed")
 
 
 class _Error:

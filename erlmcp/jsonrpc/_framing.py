@@ -50,7 +50,7 @@ class LineFramer:
         if pieces:
             if self._buffer or self._skipped:
                 lines.extend(self._complete(pieces.pop(0)))
-            if len(data) <= self._max_line and b"\r" not in data:
+            if len(data) <= self._max_line and 0x0D not in data:
                 lines.extend(filter(None, pieces))
             else:
                 for piece in pieces:

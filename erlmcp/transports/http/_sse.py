@@ -21,7 +21,7 @@ def event(message: bytes, fields: bytes = b"") -> bytes:
 
     `fields` are further lines of it, each with its newline.
     """
-    if b"\n" in message or b"\r" in message:
+    if 0x0A in message or 0x0D in message:
         message = b"\ndata: ".join(message.splitlines())
     return b"%bdata: %b\n\n" % (fields, message)
 
