@@ -130,6 +130,7 @@ class Shop(World):
 class CrewTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.shop = Shop()
+        self.made: list[Worker] = []
         self.patch(duties_module, "adopt", lambda _reactor, descriptor, line: os.close(descriptor))
         self.engine = EmbeddedEngine(self.shop, steady=self.shop.seconds)
         self.place = Place("mcp", "tcp:0:interface=127.0.0.1")
@@ -147,6 +148,9 @@ class CrewTestCase(SynchronousTestCase):
                 for one in process.work.kit.reactors.values():
                     one.release()
             process.finish(ProcessTerminated(signal=9))
+        for worker in self.made:
+            # How it ends here concerns nobody; unread, it would be logged when it is collected, in some later test.
+            worker.ended.addErrback(lambda _: None)
         self.flushLoggedErrors()
 
     def run_for(self, seconds: float = 0.0) -> None:
@@ -159,9 +163,15 @@ class CrewTestCase(SynchronousTestCase):
         self.crew.plan = self.plan()
         return worker.replace()
 
+    def new(self, slot: int = 1) -> Worker:
+        """A worker that is not started yet."""
+        worker = Worker(self.crew, slot)
+        self.made.append(worker)
+        return worker
+
     def worker(self, slot: int = 1) -> Worker:
         """A worker that serves."""
-        worker = Worker(self.crew, slot)
+        worker = self.new(slot)
         started = worker.startService()
         self.run_for()
         self.successResultOf(started)
@@ -197,7 +207,7 @@ class WorkerTests(CrewTestCase):
 
     def test_one_that_cannot(self) -> None:
         self.shop.wrong = "no such provider"
-        worker = Worker(self.crew, 1)
+        worker = self.new()
         started = worker.startService()
         self.run_for()
         self.assertEqual(str(self.failureResultOf(started, Refused).value), "no such provider")
@@ -213,7 +223,7 @@ class WorkerTests(CrewTestCase):
         worker.kill()
 
     def test_one_that_dies_before_it_is_ready(self) -> None:
-        worker = Worker(self.crew, 1)
+        worker = self.new()
         started = worker.startService()
         self.shop.processes[0].finish(ProcessTerminated(signal=signal.SIGSEGV))
         self.run_for()
@@ -287,7 +297,7 @@ class WorkerTests(CrewTestCase):
         self.assertTrue(self.shop.processes[0].over)
 
     def test_stopped_before_it_is_ready(self) -> None:
-        worker = Worker(self.crew, 1)
+        worker = self.new()
         started = worker.startService()
         self.successResultOf(worker.stopService())
         self.run_for()
@@ -326,7 +336,7 @@ class WorkerTests(CrewTestCase):
         self.assertEqual(len(self.shop.processes), 1)
 
     def test_one_that_was_begun_before_the_plan_changed(self) -> None:
-        worker = Worker(self.crew, 1)
+        worker = self.new()
         started = worker.startService()
         replaced = self.replaced(worker)
         self.run_for()
@@ -424,7 +434,7 @@ class CrewTests(CrewTestCase):
         one = self.connection()
         self.crew.accepted("mcp", one)
         self.assertNotEqual(one.fileno(), -1)
-        worker = Worker(self.crew, 1)
+        worker = self.new()
         started = worker.startService()
         self.shop.turn()
         self.run_for()
