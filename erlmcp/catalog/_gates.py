@@ -166,7 +166,7 @@ class AnswerGate:
         output = target.output if type(target) is ToolDefinition else None
         if output is not None and not fields.get("isError"):
             self._check_structure(request, output, fields)
-        elif len(fields) == 1 and _one_short_text(fields.get("content"), self._size):
+        elif len(fields) == 1 and _short_text(fields.get("content"), self._size):
             return
         if weight(fields, self._size) > self._size:
             _log.error("{method} {name} answered more than {size} bytes", size=self._size, **about(request))
@@ -193,8 +193,10 @@ def check_answer(request: Request, outcome: Outcome) -> None:
     _checks.check(request, outcome)
 
 
-def _one_short_text(content: Any, limit: int) -> bool:
-    """Whether this is the plain text that most tools answer, and not too long: that needs no walk."""
+def _short_text(content: Any, limit: int) -> bool:
+    """Whether this is the plain text that most tools answer, or is encoded, and not too long: that needs no walk."""
+    if type(content) is msgspec.Raw:
+        return len(content) <= limit
     if type(content) is not list or len(content) != 1:
         return False
     block = content[0]

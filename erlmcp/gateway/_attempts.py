@@ -26,7 +26,7 @@ from erlmcp.client import (
 )
 from erlmcp.gateway._carrier import Carrier
 from erlmcp.gateway._errors import gone, is_authorization
-from erlmcp.gateway._leases import Gone, Seat, Whose
+from erlmcp.gateway._leases import EVERYBODY, Gone, Seat, Whose
 from erlmcp.gateway._meta import foreign_meta
 from erlmcp.gateway._session import UpstreamCall, UpstreamSession
 from erlmcp.interfaces import Principal, Request, ToolDefinition
@@ -38,7 +38,6 @@ CALMING: Final = 1.0
 """Seconds in which a process of ours that was told to give a call up has to answer anything at all."""
 _HARMLESS: Final = frozenset({"resources/read", "prompts/get", "completion/complete"})
 _NO_CAPABILITIES: Final = b"{}"
-_EVERYBODY: Final = Whose()
 _MOST_IDENTITIES: Final = 256
 _MISUNDERSTOOD: Final = frozenset({errors.INVALID_REQUEST, -32000, -32001})
 """What servers of the handshake era answer, beside such a status, to what they do not know."""
@@ -385,7 +384,7 @@ class Attempts:
         principal = request.principal
         context = self._context(principal)
         if self._upstream.era == "modern":
-            return Whose(context, who=principal) if context else _EVERYBODY
+            return Whose(context, who=principal) if context else EVERYBODY
         person = context or ("" if principal.kind == "anonymous" else f"{principal.kind}:{principal.id}")
         return Whose(person, capabilities, request.session, principal)
 

@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from erlmcp.gateway._seats import Exhausted, Gone, Member, PoolSettings, Seat, Whose
+from erlmcp.gateway._seats import EVERYBODY, Exhausted, Gone, Member, PoolSettings, Seat, Whose
 
-__all__ = ["Exhausted", "Gone", "Leases", "Member", "PoolSettings", "Seat", "Whose"]
+__all__ = ["EVERYBODY", "Exhausted", "Gone", "Leases", "Member", "PoolSettings", "Seat", "Whose"]
 
 log = Logger(namespace="erlmcp.gateway")
 

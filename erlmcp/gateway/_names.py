@@ -26,6 +26,7 @@ _APPS: Final = "ui://"
 """MCP Apps: hosts go by this scheme, so it stays in front."""
 _ALL: Final = ("*",)
 _KINDS: Final = ("tools", "prompts", "resources")
+_REMEMBERED: Final = 4096
 
 Globs = Sequence[str] | Mapping[str, Sequence[str]]
 """Globs on own names: for everything, or by kind (``tools``, ``prompts``, ``resources``); a kind not there is ``*``."""
@@ -62,6 +63,7 @@ class Naming:
         "_back",
         "_guards_paths",
         "_shows",
+        "_tools",
         "describe",
         "mode",
         "names",
@@ -95,6 +97,7 @@ class Naming:
         }
         allowed, denied = _by_kind("allow", allow, _ALL), _by_kind("deny", deny, ())
         self._shows = {kind: _shows(allowed[kind], denied[kind]) for kind in _KINDS}
+        self._tools: dict[str, str] = {}  # advertised -> own, of those that were asked for last
         self._guards_paths = tuple(allowed["resources"]) != _ALL or bool(denied["resources"])
 
     @property
@@ -110,8 +113,15 @@ class Naming:
 
     def own_tool(self, advertised: str) -> str | None:
         """What its upstream calls a tool; None if nothing of the upstream is called so here."""
-        own = self._own(advertised)
-        return own if own is not None and self._shows["tools"](own) else None
+        own = self._tools.get(advertised)
+        if own is None:
+            own = self._own(advertised)
+            if own is None or not self._shows["tools"](own):
+                return None
+            if len(self._tools) >= _REMEMBERED:
+                self._tools.clear()
+            self._tools[advertised] = own
+        return own
 
     def prompt(self, own: str) -> str | None:
         """What a prompt is called here; None if it is hidden."""

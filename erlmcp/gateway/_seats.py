@@ -1,7 +1,7 @@
 """A session with an upstream as it is lent: whose it is, who uses it, and how many there may be."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred
@@ -28,12 +28,16 @@ class Whose(Struct, frozen=True):
         return isinstance(other, Whose) and self.key == other.key
 
     def __hash__(self) -> int:
-        return hash(self.key)
+        return hash((self.principal, self.capabilities, self.session))
 
     @property
     def key(self) -> tuple[str, bytes, str]:
         """What tells it from another."""
         return self.principal, self.capabilities, self.session
+
+
+EVERYBODY: Final = Whose()
+"""All those whom their upstream does not tell apart, and cannot ask anything."""
 
 
 class PoolSettings(Struct, frozen=True, kw_only=True):

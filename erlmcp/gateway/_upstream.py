@@ -23,7 +23,7 @@ from erlmcp.client import (
 from erlmcp.client import Change as ListChange
 from erlmcp.gateway._access import Access
 from erlmcp.gateway._calls import Calls
-from erlmcp.gateway._leases import Exhausted, Leases, PoolSettings, Seat, Whose
+from erlmcp.gateway._leases import EVERYBODY, Exhausted, Leases, PoolSettings, Seat, Whose
 from erlmcp.gateway._listing import Listing
 from erlmcp.gateway._lists import LISTS, Lists
 from erlmcp.gateway._metrics import Tally
@@ -236,7 +236,7 @@ class Upstream:
         self.listing.start()
         if self.plan.eager:
             for _ in range(self.plan.pool.size - self.leases.count):
-                self.leases.warm(Whose())
+                self.leases.warm(EVERYBODY)
         return self.listing.fresh() if self.plan.own and not self.listing.known else None
 
     def first_word(self, seconds: float) -> Deferred[None] | None:
@@ -382,7 +382,7 @@ class Upstream:
         """The edge that lists are asked for on, and changes heard; its session stays."""
         if self._pinned is None:
             try:
-                seat = self._pinned = self.leases.pin(Whose())
+                seat = self._pinned = self.leases.pin(EVERYBODY)
             except Exhausted as error:
                 return fail(Disconnected(self.name, WireError(str(error), unsent=True)))
             seat.on_retired = self._moved

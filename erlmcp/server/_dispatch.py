@@ -55,7 +55,7 @@ class Dispatch:
         if own is not None:
             said = own(request)
             return said if isinstance(said, (Complete, NeedsInput)) else begin(_awaited(said))
-        call = cast("Call", request.conversation)
+        call: Call = request.conversation  # type: ignore[assignment]  # whose request it is knows how it is answered
         resumed = call.edge.resumption(call)
         if resumed is not None:
             return resumed

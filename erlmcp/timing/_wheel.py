@@ -77,17 +77,18 @@ class Wheel:
         self._position = 0
         self._started = 0.0
         self._ticks = 0
+        self._began = 0.0  # the tick that is under way
         self._timer: IDelayedCall | None = None
         self._expired: dict[Entry, None] = {}  # those that are about to be called
 
     def after(self, seconds: float, function: Callable[..., Any], *arguments: Any) -> Entry:
         """Call ``function(*arguments)`` once, in ``seconds`` to ``seconds + tick`` (unless it is cancelled)."""
         if self._timer is None:
-            self._started = self._clock.seconds()
+            self._started = self._began = self._clock.seconds()
             self._ticks = 0
             self._timer = self._clock.callLater(self.tick, self._turn)
         # Count from the tick that is under way, so that the limit is never early.
-        elapsed = self._clock.seconds() - self._started - self._ticks * self.tick
+        elapsed = self._clock.seconds() - self._began
         ticks = max(1, -int(-(seconds + elapsed) // self.tick))
         size = len(self._slots)
         slot = self._slots[(self._position + ticks) % size]
@@ -119,8 +120,9 @@ class Wheel:
                 else:
                     del slot[entry]
                     expired[entry] = None
+        self._began = self._started + self._ticks * self.tick
         if any(self._slots):
-            delay = self._started + (self._ticks + 1) * self.tick - self._clock.seconds()
+            delay = self._began + self.tick - self._clock.seconds()
             self._timer = self._clock.callLater(max(0.0, delay), self._turn)
         self._expired = expired
         for entry in expired:
