@@ -109,8 +109,6 @@ class Attempts:
         for with callbacks. A result is the caller's after `succeeded`; with anything else `make` goes on.
         """
         upstream = self._upstream
-        if upstream.own:
-            return None
         request = call.request
         capabilities = _capabilities(request)
         if self._alone(capabilities):

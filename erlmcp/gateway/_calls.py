@@ -299,18 +299,19 @@ class _Carried(UpstreamCall):
 
     def will_ask(self) -> None:
         """The upstream is well, and the client may take its time."""
-        self._settle(Report.GOOD)
+        if not self._told:
+            self._settle(Report.GOOD)
         if self._asks is not None:
             self._asks()
 
     def over_as(self, ended: str, report: Report) -> None:
         """It has ended so, for the counts and for the breaker."""
         self._upstream.tally.count(ended)
-        self._settle(report)
+        if not self._told:
+            self._settle(report)
 
     def _settle(self, report: Report) -> None:
-        if not self._told:
-            self._told = True
-            # In a process of ours, what fails is one tool: the others need not be kept from it.
-            harm = report is Report.BAD and self._upstream.own
-            self._upstream.breaker.settle(self._ticket, Report.NEITHER if harm else report, self._seconds())
+        self._told = True
+        # In a process of ours, what fails is one tool: the others need not be kept from it.
+        harm = report is Report.BAD and self._upstream.own
+        self._upstream.breaker.settle(self._ticket, Report.NEITHER if harm else report, self._seconds())

@@ -114,6 +114,10 @@ class Upstream:
     Attributes:
         name: the upstream's.
         kind: ``provider`` for one of ours, else ``upstream``.
+        naming: the names that it has here.
+        child: whether it is a process that this one has started, so that what it keeps in memory nobody else has.
+        stream: whether it speaks over a stream.
+        own: whether it is a provider of ours, whose processes work on one call at a time each.
         stale: why its lists may not be true any more; None if they are fresh.
         problems: what is wrong with its definitions: a sentence for each tool left out.
         breaker: whether it is asked at all.
@@ -139,6 +143,10 @@ class Upstream:
         self.name = plan.name
         self.kind = "provider" if plan.own else "upstream"
         self.plan = plan
+        self.naming = plan.naming
+        self.child = plan.child
+        self.stream = plan.stream
+        self.own = plan.own
         self.stale: str | None = None
         self.problems: list[str] = []
         self.breaker = Breaker(BreakerPolicy(), on_change=self._breaker_changed)
@@ -307,26 +315,6 @@ class Upstream:
     def era(self) -> str | None:
         """``modern`` or ``handshake``; None while it is not known."""
         return next(iter(self._memory.values()), None) or _era(self.plan.era)
-
-    @property
-    def naming(self) -> Naming:
-        """The names that it has here."""
-        return self.plan.naming
-
-    @property
-    def child(self) -> bool:
-        """Whether it is a process that this one has started, so that what it keeps in memory nobody else has."""
-        return self.plan.child
-
-    @property
-    def stream(self) -> bool:
-        """Whether it speaks over a stream."""
-        return self.plan.stream
-
-    @property
-    def own(self) -> bool:
-        """Whether it is a provider of ours, whose processes work on one call at a time each."""
-        return self.plan.own
 
     def may_be_another(self) -> None:
         """Find out its era anew when it is next connected: what it answers does not fit what is known of it."""

@@ -56,8 +56,11 @@ class Pending(Generic[T]):
         listener, self._listener = self._listener, None
         if listener is None:
             self._result = result
-        else:
-            _tell(listener[0], result, listener[2])
+            return
+        try:
+            listener[0](result, *listener[2])
+        except Exception:  # noqa: BLE001 - there is nobody above
+            log.failure("what heard of a result failed")
 
     def fail(self, error: BaseException) -> None:
         """There is none, for this reason."""

@@ -87,7 +87,8 @@ class Running:
             work.then(self._done, self._failed)
         else:
             work.addCallbacks(self._done, lambda failure: self._failed(failure.value))
-        self._surface()
+        if self._asks is not None:
+            self._surface()
         return waiter
 
     def resume(self, retry: Request, answers: dict[str, Any]) -> Pending[Outcome]:
@@ -188,7 +189,8 @@ class Running:
 
     def _done(self, outcome: Outcome) -> None:
         self._result = outcome
-        self._close()
+        if self._asks is not None:
+            self._asks.close()
         self._settle(outcome)
 
     def _failed(self, error: BaseException) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from erlmcp import __version__, config
-from erlmcp.catalog import Catalog, NameCollision, ValidateGate, check_answer
+from erlmcp.catalog import AnswerGate, Catalog, NameCollision, ValidateGate
 from erlmcp.config import (
     ConfigurationError,
     Problem,
@@ -201,7 +201,7 @@ def assemble(
         validate=ValidateGate(catalog),
         admit=admit,
         record=Unrecorded() if tracing is None else tracing.record(Unrecorded()),
-        check_answer=check_answer,
+        check_answer=AnswerGate().check,
     )
     make = partial(
         Server,

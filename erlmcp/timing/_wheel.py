@@ -35,10 +35,12 @@ class Entry:
 
     def cancel(self) -> None:
         """Forget the limit. Cancelling twice, or after it has expired, does nothing."""
+        # Who keeps the entry is mostly who it calls: a connection would be freed by the collector alone, and late.
         slot, self._slot = self._slot, None
         if slot is not None:
             slot.pop(self, None)
-            self._forget()
+            self._callable = None
+            self._arguments = ()
 
     def expire(self) -> None:
         """Do what was to be done at the limit, unless another limit of the same tick has cancelled it.
@@ -49,16 +51,12 @@ class Entry:
             return
         function, arguments = self._callable, self._arguments
         self._slot = None
-        self._forget()
+        self._callable = None
+        self._arguments = ()
         try:
             function(*arguments)
         except Exception:  # noqa: BLE001 - one limit's failure is not another's
             log.failure("a time limit's action failed: {function!r}", function=function)
-
-    def _forget(self) -> None:
-        # Who keeps the entry is mostly who it calls: a connection would be freed by the collector alone, and late.
-        self._callable = None
-        self._arguments = ()
 
 
 class Wheel:
