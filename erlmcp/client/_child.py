@@ -115,7 +115,7 @@ class ChildWire(StreamWire):
         return self.child.unsent
 
     def _is_message(self, line: bytes) -> bool:
-        if _OBJECT.match(line) is not None:
+        if line[:2] == b'{"' or _OBJECT.match(line) is not None:
             return True
         if not line.lstrip().startswith(b"["):
             return False

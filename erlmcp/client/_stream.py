@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 from erlmcp.client._wire import Inbox, Outgoing, Session, WireError
 from erlmcp.jsonrpc import LineFramer, Overlong
 from erlmcp.telemetry import Logger
+from erlmcp.transports import burst
 
 log = Logger()
 
@@ -143,7 +144,16 @@ class StreamWire:
         inbox = self._inbox
         if inbox is None:
             return
-        for line in self._framer.feed(data):
+        lines = self._framer.feed(data)
+        if len(lines) > 1:
+            # Those who are answered with these are answered together.
+            with burst:
+                self._judge(lines, inbox)
+        else:
+            self._judge(lines, inbox)
+
+    def _judge(self, lines: list[bytes | Overlong], inbox: Inbox) -> None:
+        for line in lines:
             if self._closing:
                 return
             if type(line) is Overlong:

@@ -111,7 +111,7 @@ class Attempts:
         upstream = self._upstream
         request = call.request
         capabilities = _capabilities(request)
-        if self._alone(capabilities):
+        if upstream.own or (upstream.era != "modern" and self._alone(capabilities)):
             return None
         seat = upstream.leases.usual(self._whose(request, capabilities))
         if seat is None:

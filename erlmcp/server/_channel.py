@@ -85,7 +85,10 @@ class Channel:
             else:
                 self._malformed(exchange, bad)
             return
-        self._message(decoded, exchange, len(message), received, message)
+        if decoded.method is not UNSET and decoded.id is not UNSET:
+            self._request(decoded, exchange, len(message), received, message)
+        else:
+            self._message(decoded, exchange, len(message), received)
 
     def closed(self, exchange: IExchange) -> None:
         """See `IChannel`."""
@@ -110,11 +113,10 @@ class Channel:
         exchange: IExchange,
         size: int,
         received: float,
-        whole: bytes | None = None,
     ) -> None:
         if message.method is not UNSET:
             if message.id is not UNSET:
-                self._request(message, exchange, size, received, whole)
+                self._request(message, exchange, size, received, None)
             else:
                 self._notification(message, exchange)
         else:

@@ -70,8 +70,9 @@ class Dispatch:
             if not isinstance(begun, Drive):
                 return begun
             work = begun
-        call.running = Running(request, call.asked, work, self._wheel, self._clock)
-        return call.running.outcome()
+        call.running = running = Running(request, call.asked, work, self._wheel, self._clock)
+        running.begin()
+        return running
 
 
 async def _awaited(answer: Awaitable[Outcome]) -> Outcome:

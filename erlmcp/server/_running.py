@@ -19,8 +19,8 @@ from erlmcp.timing import Entry, Wheel
 log = Logger()
 
 
-class Running:
-    """One backend coroutine under way.
+class Running(Pending[Outcome]):
+    """One backend's work under way. Itself it is what comes first of that: its end, or questions that it has.
 
     Args:
         request: the request that began it; the backend holds on to it, so a retry refreshes it in place.
@@ -35,7 +35,7 @@ class Running:
         "_began",
         "_clock",
         "_deadline",
-        "_result",
+        "_end",
         "_surfacing",
         "_waiter",
         "_wheel",
@@ -51,13 +51,14 @@ class Running:
         wheel: Wheel,
         clock: IReactorTime,
     ) -> None:
+        super().__init__()
         self.request = request
         self._asks = asks
         self._work = work
-        self._result: Outcome | BaseException | None = None
+        self._end: Outcome | BaseException | None = None
         self._wheel = wheel
         self._clock = clock
-        self._waiter: _Waiter | None = None
+        self._waiter: Pending[Outcome] | None = None
         self._surfacing: Any = None
         self._deadline: Entry | None = None
         self._began = 0.0
@@ -76,12 +77,9 @@ class Running:
                 asks.on_question = self._asked
         return asks
 
-    def outcome(self) -> Pending[Outcome]:
-        """Wait for what comes first, once: the work's end, or questions that it has. After that there is `resume`.
-
-        Cancelling the wait cancels the work.
-        """
-        waiter = self._wait()
+    def begin(self) -> None:
+        """Wait for the work, once. After questions there is `resume`."""
+        self._wait(self)
         work = self._work
         if isinstance(work, Pending):
             work.then(self._done, self._failed)
@@ -89,7 +87,6 @@ class Running:
             work.addCallbacks(self._done, lambda failure: self._failed(failure.value))
         if self._asks is not None:
             self._surface()
-        return waiter
 
     def resume(self, retry: Request, answers: dict[str, Any]) -> Pending[Outcome]:
         """Go on with a retry's answers: its identity, capabilities, deadline and way back replace the old ones."""
@@ -114,7 +111,7 @@ class Running:
             "conversation",
         ):
             setattr(request, name, getattr(retry, name))
-        waiter = self._wait()
+        waiter = self._wait(_Waiter(self))
         self.asks.answer(answers)
         # What the retry left unanswered is asked again at once, with whatever the work has asked since.
         self._surface()
@@ -122,7 +119,7 @@ class Running:
 
     def refuse(self, error: Exception) -> Pending[Outcome]:
         """Go on without answers: whoever asked gets the error."""
-        waiter = self._wait()
+        waiter = self._wait(_Waiter(self))
         self.asks.refuse(error)
         self._surface()
         return waiter
@@ -130,7 +127,7 @@ class Running:
     @property
     def ended(self) -> bool:
         """Whether the work has come to its result."""
-        return self._result is not None
+        return self._end is not None
 
     def cancel(self) -> None:
         """Stop the work; whoever waits for it gets a CancelledError."""
@@ -140,12 +137,11 @@ class Running:
         self._settle(CancelledError())
         self.request.conversation = None
 
-    def _wait(self) -> Pending[Outcome]:
-        waiter = _Waiter(self)
-        if self._result is not None:
-            waiter.settle(self._result)
-            return waiter
+    def _wait(self, waiter: Pending[Outcome]) -> Pending[Outcome]:
         self._waiter = waiter
+        if self._end is not None:
+            self._settle(self._end)
+            return waiter
         if self.request.deadline:
             self._began = self._clock.seconds()
             remaining = self.request.deadline - self._began
@@ -179,7 +175,7 @@ class Running:
         self._close()
         log.warn("{method} {name} of request {id} was not done in time [{reference}]", **about(self.request))  # noqa: G010
         self._waiter = waiter
-        ended = self._result
+        ended = self._end
         if isinstance(ended, McpError):
             # The backend knows more of it: who was asked, and whether it may be done yet.
             self._settle(ended)
@@ -188,13 +184,13 @@ class Running:
         self._settle(errors.deadline_exceeded(seconds, self.request.refer()))
 
     def _done(self, outcome: Outcome) -> None:
-        self._result = outcome
+        self._end = outcome
         if self._asks is not None:
             self._asks.close()
         self._settle(outcome)
 
     def _failed(self, error: BaseException) -> None:
-        self._result = error
+        self._end = error
         self._close()
         told_to_stop = isinstance(error, CancelledError) or (
             self.request.cancelled and isinstance(error, McpError)
@@ -216,12 +212,16 @@ class Running:
             self._deadline.cancel()
             self._deadline = None
         waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            waiter.settle(result)
+        if waiter is None:
+            return
+        if isinstance(result, BaseException):
+            waiter.fail(result)
+        else:
+            waiter.succeed(result)
 
 
 class _Waiter(Pending[Outcome]):
-    """Somebody who waits for what comes next of a work."""
+    """Somebody who waits for what comes next of a work that has asked something."""
 
     __slots__ = ("_running",)
 
@@ -231,9 +231,3 @@ class _Waiter(Pending[Outcome]):
 
     def stop(self) -> None:
         self._running.cancel()
-
-    def settle(self, result: Outcome | BaseException) -> None:
-        if isinstance(result, BaseException):
-            self.fail(result)
-        else:
-            self.succeed(result)

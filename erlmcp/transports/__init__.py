@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from erlmcp.transports._binding import BindError, EndpointError, bind, listen, parse, unlisten
+    from erlmcp.transports._burst import burst
     from erlmcp.transports._connections import Connections
     from erlmcp.transports._declared import DeclaredTransport
     from erlmcp.transports._lines import LineConnection
@@ -29,6 +30,7 @@ _MODULES = {
     "StreamListener": "_tcp",
     "TcpTransport": "_tcp",
     "bind": "_binding",
+    "burst": "_burst",
     "claim_standard_streams": "_streams",
     "clear_stale": "_stale",
     "listen": "_binding",
@@ -49,6 +51,7 @@ __all__ = [
     "StreamListener",
     "TcpTransport",
     "bind",
+    "burst",
     "claim_standard_streams",
     "clear_stale",
     "listen",

@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 from erlmcp.interfaces import Peer
 from erlmcp.timing import Entry
 from erlmcp.transports import peer_of
+from erlmcp.transports._burst import burst
 from erlmcp.transports.http._answers import Refusal, Stamp
 from erlmcp.transports.http._direct import send_at_once, waiting
 from erlmcp.transports.http._phase import CLOSING, FRESH, GONE, Phase
@@ -190,6 +191,12 @@ class Link:
     # Bytes that wait, in and out
 
     def _write(self, data: bytes) -> None:
+        if burst.depth and self._direct:
+            burst.hold(self._write_now, data)
+        else:
+            self._write_now(data)
+
+    def _write_now(self, data: bytes) -> None:
         if self._direct:
             data = send_at_once(self.transport, data)
             if not data:
