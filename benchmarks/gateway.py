@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import lines, web
-from benchmarks.processes import LOAD_CORE, Server, cores, load_core
+from benchmarks.processes import LOAD_CORE, Server, beside_the_load, cores, load_core
 
 if TYPE_CHECKING:
     from benchmarks.plan import Plan
@@ -78,16 +78,21 @@ def _over_http(plan: "Plan", path: str, fronts: dict[str, Front], *, budget: boo
     rates: dict[str, list[float]] = {name: [] for name in fronts}
     costs: dict[str, list[float]] = {name: [] for name in fronts}
     halves: dict[str, list[float]] = {name: [] for name in fronts}
+    across: dict[str, list[float]] = {name: [] for name in fronts}
     for _ in range(plan.runs):
         for name, front in fronts.items():
             result = _load(name, front, plan.seconds, ids[name])
             rates[name].append(result["requests"] / result["seconds"])
             costs[name].append(result["processor"] / result["requests"] * 1e6)
         for name, front in fronts.items():
-            halves[name].append(_half(front, plan.seconds / 2, ids[name]))
+            across[name].append(_half(front, plan.seconds / 2, ids[name]))
+            # What is behind it has the load's core already: all on one, or each hop waits for a core to wake.
+            with beside_the_load(front.server):
+                halves[name].append(_half(front, plan.seconds / 2, ids[name]))
     plan.note(f"gateway, {path}", "calls/s", rates)
     plan.note(f"gateway, {path}, CPU", "µs/call", costs)
     plan.note(f"gateway, {path}, one call, p50", "µs", halves)
+    plan.note(f"gateway, {path}, the same across cores", "µs", across)
     if not budget:
         return
     found = plan.figures[f"gateway, {path}"]
@@ -136,11 +141,16 @@ def _load(name: str, front: Front, seconds: float, ids: list[str]) -> dict[str, 
     while True:
         before = front.server.processor_seconds()
         result = web.load(front.port, seconds=seconds, connections=CONNECTIONS, ids=ids)
-        if result["errors"] or seconds > _LONGEST:
+        if result["errors"] > _failures(name, result["requests"]) or seconds > _LONGEST:
             raise RuntimeError(f"{name}: {result['errors']} of {result['requests']} failed")
         if result["requests"] >= CONNECTIONS:
             return {**result, "processor": front.server.processor_seconds() - before}
         seconds *= 2
+
+
+def _failures(name: str, requests: int) -> int:
+    """How many may fail: none of ours. mcp-proxy loses one in a thousand now and then, and is measured all the same."""
+    return 0 if name in {"erlmcp", "direct"} else requests // 100
 
 
 def _check(front: Front) -> None:
