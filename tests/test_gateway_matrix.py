@@ -35,7 +35,7 @@ class Matrix:
     """One client revision; a test for each way to the upstreams."""
 
     era = ""
-    timeout = 180
+    timeout = 300
 
     async def use(self, way: str) -> None:
         """Everything, with an upstream of each revision."""
@@ -63,7 +63,7 @@ class Matrix:
             era=self.era,
             answers=answers,
             on_log=logged.append,
-            timeout=30.0,
+            timeout=60.0,
         )
         test.addCleanup(client.close)
         if (await client.connect()).era == "handshake":
