@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from erlmcp.client._lines import LineWire, line_wires
 from erlmcp.client._stream import PIECE, StreamLimits
 from erlmcp.client._wire import Outgoing, WireError
+from erlmcp.transports import burst
 from tests.certificates import write_certificate
 from tests.daemon import PATIENCE
 from tests.doubles import Stream
@@ -238,6 +239,20 @@ class ReceiveTests(OpenedCase):
         self.stream.receive(b'{"a":1}\r\n\n{"b"')
         self.stream.receive(b":2}\nno JSON\n")
         self.assertEqual(self.inbox.lines, [b'{"a":1}', b'{"b":2}', b"no JSON"])
+
+    def test_those_of_one_read_are_a_burst(self) -> None:
+        """Whoever is answered with them is answered together; one alone is not held up."""
+        received = self.inbox.received
+        depths: list[int] = []
+
+        def note(data: bytes, via: Outgoing | None) -> None:
+            depths.append(burst.depth)
+            received(data, via)
+
+        self.inbox.received = note  # type: ignore[method-assign]
+        self.stream.receive(b"{}\n")
+        self.stream.receive(b"{}\n{}\n")
+        self.assertEqual((depths, burst.depth), ([0, 1, 1], 0))
 
     def test_overlong(self) -> None:
         """It is thrown away and counted; what follows is whole."""

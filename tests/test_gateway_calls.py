@@ -1,6 +1,7 @@
 """Calls through the gateway when all does not go well: made again or not, errors in this hop's words, limits held."""
 
 from typing import Any
+from unittest import mock
 
 from erlmcp.client import Answers, WireError, accept
 from erlmcp.gateway._leases import PoolSettings
@@ -10,6 +11,23 @@ from tests.gateway_stub import ANNE, BERT, HANDSHAKE, StubCase, said
 
 LOST = WireError("the connection was reset")
 UNSENT = WireError("the connection was closed before", unsent=True)
+
+
+class BookingTests(StubCase):
+    def test_what_fails_here_is_answered(self) -> None:
+        """A defect of ours in the middle of a call must not leave its client without an answer."""
+        self.begin()
+        self.stub.on("tools/call", self.said("yes"))
+        self.call()
+        leases = self.stage.upstream.leases
+
+        def fail(*_: Any, **__: Any) -> None:
+            raise AssertionError("a defect")
+
+        with mock.patch.object(leases, "give_back", fail):
+            error = self.error(self.call())
+        self.assertEqual(error.code, -32603)
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
 
 
 class AgainTests(StubCase):

@@ -234,3 +234,15 @@ class ConfigurationTests(SynchronousTestCase):
             problems = naming_problems([first, second])
             self.assertEqual(len(problems), 1, problems)
             self.assertIn(said, problems[0])
+
+
+class RememberedTests(SynchronousTestCase):
+    def test_what_clients_invent_is_not_kept(self) -> None:
+        """Neither a name of any length, nor any number of them."""
+        naming = Naming("far")
+        for number in range(5000):
+            self.assertEqual(naming.own_tool(f"far.{number}"), str(number))
+            self.assertEqual(naming.own_tool(f"far.{number}" + "x" * 300), f"{number}" + "x" * 300)
+        kept = naming._tools
+        self.assertLessEqual(len(kept), 4096)
+        self.assertLessEqual(max(map(len, kept)), 256)

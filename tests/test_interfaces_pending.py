@@ -134,3 +134,19 @@ class PendingTests(SynchronousTestCase):
         self.listen(late)
         kept = {getattr(one, slot) for one in (pending, late) for slot in Pending.__slots__}
         self.assertEqual(kept, {None, True})
+
+    def test_cancelled_and_ended_later(self) -> None:
+        """Who awaits is told at once; what is said afterwards hurts nobody."""
+
+        class Slow(Pending[int]):
+            __slots__ = ()
+
+            def cancel(self) -> None:
+                """It says later what comes of that."""
+
+        for say in (lambda one: one.succeed(1), lambda one: one.fail(KeyError("x"))):
+            pending = Slow()
+            waiting = pending.deferred()
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+            say(pending)

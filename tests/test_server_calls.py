@@ -8,12 +8,14 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from erlmcp import Provider
 from erlmcp.catalog import InvalidArguments
+from erlmcp.client import Client, Target
 from erlmcp.interfaces import Complete, IMiddleware, Outcome, Request
-from erlmcp.protocol import McpError
+from erlmcp.protocol import MODERN, McpError
 from erlmcp.server._call import Call
 from erlmcp.server._running import Running
-from erlmcp.testing import Harness, MemoryExchange
+from erlmcp.testing import ChannelWire, Harness, MemoryExchange
 from tests.scripted import Scripted, text
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"
@@ -311,6 +313,41 @@ class Cancelling(SynchronousTestCase):
         self.house.call("at_once", exchange=self.exchange, id=7)
         self.assertEqual(self.exchange.error["code"], -32600)
         self.assertEqual(self.slow.cancelled, 0)
+
+
+class Ending(SynchronousTestCase):
+    def test_what_it_does_at_its_end_is_left_to_it(self) -> None:
+        """A call that is given up hears of that once: what it awaits then is not cancelled, too."""
+        provider = Provider("p")
+        waits: list[Deferred[None]] = [Deferred(), Deferred()]
+        seen: list[str] = []
+
+        @provider.tool
+        async def slow() -> str:
+            try:
+                await waits[0]
+            finally:
+                try:
+                    await waits[1]
+                finally:
+                    seen.append(f"done: {waits[1].called}")
+            return ""
+
+        for version in (MODERN, "2025-11-25"):
+            waits[:] = [Deferred(), Deferred()]
+            seen.clear()
+            near = Harness(provider)
+            target = Target("near", lambda near=near: ChannelWire(near.channel, linked=False, peer="near"))
+            client = Client(target, near.clock, era=version)
+            call = client.call("slow")
+            near.clock.advance(0)
+            call.cancel()
+            self.failureResultOf(call)
+            near.clock.advance(0)
+            self.assertEqual((waits[0].called, waits[1].called, seen), (True, False, []))
+            waits[1].callback(None)
+            self.assertEqual(seen, ["done: True"])
+            self.successResultOf(client.close())
 
 
 class Deadlines(SynchronousTestCase):

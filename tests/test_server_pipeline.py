@@ -1,11 +1,12 @@
 """The order of the gates, gates that take their time, and coroutines that do or do not wait."""
 
+import gc
 import types
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from erlmcp.interfaces import Outcome, Peer, Pending, Request
@@ -70,6 +71,7 @@ class Case(SynchronousTestCase):
         self.act: dict[str, Callable[[], Any]] = {}
         self.recorded: list[Any] = []
         self.released = 0
+        self.answer: Pending[Any] | None = None
         self.counts = Counts()
         names = ("limits", "authenticate", "authorize", "rate", "validate", "admit")
         gates: Any = {name: Step(self, name) for name in names}
@@ -87,7 +89,9 @@ class Case(SynchronousTestCase):
 
     def dispatch(self, request: Request) -> Any:
         waiting = self.step("dispatch")
-        return text("done") if waiting is None else begin(awaited(waiting))
+        if waiting is not None:
+            return begin(awaited(waiting))
+        return text("done") if self.answer is None else self.answer
 
     def run_it(self) -> Outcome | Pending[Outcome]:
         return self.pipeline.run(self.request)
@@ -314,3 +318,38 @@ class Driving(SynchronousTestCase):
         running.then(lambda _: 1 // 0, self.fail)
         wait.callback(3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_cancelled_within_a_step(self) -> None:
+        """What it does next that would wait is cancelled."""
+        first: Deferred[None] = Deferred()
+        second: Deferred[None] = Deferred()
+
+        async def work() -> None:
+            await first
+            running.cancel()
+            await second
+
+        running = begin(work())
+        assert isinstance(running, Drive)
+        ended = end_of(running)
+        first.callback(None)
+        self.failureResultOf(ended, CancelledError)
+        self.assertTrue(second.called)
+
+
+class GarbageTests(Case):
+    """What fails is let go of at once: an error must not hold the frames that hold it."""
+
+    def test_a_failed_call(self) -> None:
+        self.answer = pending = Pending()
+        heard: list[type] = []
+        gc.collect()
+        gc.disable()
+        try:
+            self.run_it().then(self.fail, lambda error: heard.append(type(error)))  # type: ignore[union-attr]
+            pending.fail(KeyError("x"))
+            self.recorded.clear()
+            self.assertEqual(heard, [KeyError])
+            self.assertEqual(gc.collect(), 0)
+        finally:
+            gc.enable()

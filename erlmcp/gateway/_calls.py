@@ -4,12 +4,13 @@ Which era it is decides only where its questions come from: in a result (modern)
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import UNSET, Raw
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from erlmcp.client import BadAnswer, ClientError, ServerError, needs_input
 from erlmcp.gateway._attempts import Attempts, Trial, repeatable
@@ -108,13 +109,11 @@ class Calls:
         return call
 
     def _succeeded(self, raw: Raw, call: "_Carried", _params: dict[str, Any], trial: Trial) -> None:
-        self._attempts.succeeded(trial)
         try:
-            outcome = self._outcome(raw, call, modern=trial.modern)
+            self._attempts.succeeded(trial)
+            call.come(self._outcome(raw, call, modern=trial.modern))
         except BaseException as error:  # noqa: BLE001 - who waits for it judges it
             self._end(error, call)
-        else:
-            call.come(outcome)
 
     def _failed(self, error: BaseException, call: "_Carried", params: dict[str, Any], trial: Trial) -> None:
         trial.error = error
@@ -124,7 +123,10 @@ class Calls:
         """Carry a call that waits for more than an answer: for a session, or because its first trial has failed."""
         waiting = Deferred.fromCoroutine(self._carried(call, params, trial))
         call.waits_for = waiting
-        waiting.addCallbacks(call.come, lambda failure: self._end(failure.value, call))
+        waiting.addCallback(call.come).addErrback(self._has_failed, call)
+
+    def _has_failed(self, failure: Failure, call: "_Carried") -> None:
+        self._end(cast("BaseException", failure.value), call)
 
     def _end(self, error: BaseException, call: "_Carried") -> None:
         said = self._missed(error, call)

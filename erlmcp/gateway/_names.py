@@ -27,6 +27,7 @@ _APPS: Final = "ui://"
 _ALL: Final = ("*",)
 _KINDS: Final = ("tools", "prompts", "resources")
 _REMEMBERED: Final = 4096
+_LONGEST: Final = 256
 
 Globs = Sequence[str] | Mapping[str, Sequence[str]]
 """Globs on own names: for everything, or by kind (``tools``, ``prompts``, ``resources``); a kind not there is ``*``."""
@@ -118,9 +119,11 @@ class Naming:
             own = self._own(advertised)
             if own is None or not self._shows["tools"](own):
                 return None
-            if len(self._tools) >= _REMEMBERED:
-                self._tools.clear()
-            self._tools[advertised] = own
+            if len(advertised) <= _LONGEST:
+                # Whatever clients call by a name that may be one of ours comes by here, also if there is no such tool.
+                if len(self._tools) >= _REMEMBERED:
+                    self._tools.clear()
+                self._tools[advertised] = own
         return own
 
     def prompt(self, own: str) -> str | None:

@@ -131,7 +131,7 @@ class UpstreamSession:
         """Make one request, once, over `edge`, which the connection has now. Whoever began it has to `end` it.
 
         Returns:
-            What fires with the raw result, or fails with a `ClientError`.
+            Its `done` will have the raw result, or a `ClientError`.
         """
         request = call.request
         call.under_way = True

@@ -93,8 +93,8 @@ class IBackend(Interface):
         """Answer ``tools/call``, ``resources/read``, ``prompts/get`` or ``completion/complete``.
 
         The request is validated; its `target` is one of this backend's definitions (for completion: None). An answer
-        that is there at once is returned as it is; else a coroutine, which may await Deferreds and `Request.ask`, or a
-        `Pending`, which costs less.
+        that is there at once is returned as it is; else a coroutine, which may await Deferreds and `Request.ask`; or a
+        Deferred; or a `Pending`, which costs less.
 
         Raises:
             erlmcp.protocol.McpError: a protocol error for the client.

@@ -83,9 +83,12 @@ class Pending(Generic[T]):
         """Stop what would have brought the result: for a subclass."""
 
     def deferred(self) -> Deferred[T]:
-        """The same as a Deferred, which is its listener: to be chained, gathered or given a limit of time."""
+        """The same as a Deferred, which is its listener: to be chained, gathered or given a limit of time.
+
+        Cancelled, it fails at once, also where this one has yet to come to its end.
+        """
         deferred: Deferred[T] = Deferred(lambda _: self.cancel())
-        self.then(deferred.callback, deferred.errback)
+        self.then(_give, _refuse, deferred)
         return deferred
 
     def __await__(self) -> Generator[Deferred[Any], None, T]:
@@ -98,6 +101,16 @@ def _tell(listener: Callable[..., object], what: Any, arguments: tuple[Any, ...]
         listener(what, *arguments)
     except Exception:  # noqa: BLE001 - there is nobody above
         log.failure("what heard of a result failed")
+
+
+def _give(result: Any, deferred: Deferred[Any]) -> None:
+    if not deferred.called:
+        deferred.callback(result)
+
+
+def _refuse(error: BaseException, deferred: Deferred[Any]) -> None:
+    if not deferred.called:
+        deferred.errback(error)
 
 
 class _Error:

@@ -273,6 +273,8 @@ class Channel:
         if isinstance(passage, Pending):
             self._wait(call, passage)
             passage.then(self._passed, self._failed, call)
+            if call.settled:
+                passage.cancel()  # its client gave it up within this very step
         else:
             self._finish(call, passage)
 

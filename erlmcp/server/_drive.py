@@ -46,7 +46,7 @@ class Drive(Pending[T]):
         awaited: what it waits for since.
     """
 
-    __slots__ = ("_awaited", "_context", "_coroutine", "_early")
+    __slots__ = ("_awaited", "_context", "_coroutine", "_early", "_given_up")
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], awaited: Any) -> None:
         super().__init__()
@@ -54,10 +54,12 @@ class Drive(Pending[T]):
         self._context = contextvars.copy_context()
         self._awaited: Deferred[Any] | None = None
         self._early: Any = None
+        self._given_up = False
         self._go_on(self._wait_for(awaited))
 
     def cancel(self) -> None:
-        """Cancel what it waits for: the coroutine says what comes of that."""
+        """Cancel what it waits for, or will wait for next: the coroutine says what comes of that."""
+        self._given_up = self._awaited is None
         if self._awaited is not None:
             self._awaited.cancel()
 
@@ -97,3 +99,5 @@ class Drive(Pending[T]):
                 self.fail(error)
                 return
             result = self._wait_for(awaited)
+            if self._given_up and result is _HURRY:
+                self.cancel()

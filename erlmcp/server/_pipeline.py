@@ -52,7 +52,7 @@ class Pipeline:
 
     Args:
         gates: the gates.
-        dispatch: gate 8: gives the outcome, or an awaitable of it.
+        dispatch: gate 8: gives the outcome, or what will have it.
         counters: where each pass is counted.
         seconds: a clock for durations (`time.perf_counter`).
     """
@@ -159,7 +159,7 @@ class Pipeline:
         try:
             self._check_answer(request, outcome)
         except BaseException as error:  # noqa: BLE001 - told to the client, as the backend's own would be
-            return self.fail(request, error)
+            return self._fail(request, error)
         self._admit.release(request)
         word = "complete" if type(outcome) is Complete else "input_required"
         if word == "complete" and outcome.fields.get("isError"):  # type: ignore[union-attr]
@@ -168,9 +168,12 @@ class Pipeline:
         recording = self._record.outcome(request, outcome, None)
         return outcome if recording is None else begin(_give_after(recording, outcome))
 
-    def fail(self, request: Request, error: BaseException) -> Outcome | Pending[Outcome]:
-        """Take a request out again, with what its backend has failed with; returns and raises as `run` does."""
-        recording = self._lost(request, error, (), dispatched=True)
+    def lose(self, request: Request, error: BaseException) -> Awaitable[None] | None:
+        """Take a request out again that its backend has failed; what has to be waited for before that is told."""
+        return self._lost(request, error, (), dispatched=True)
+
+    def _fail(self, request: Request, error: BaseException) -> Outcome | Pending[Outcome]:
+        recording = self.lose(request, error)
         if recording is None:
             raise error
         return begin(_raise_after(recording, error))
@@ -201,7 +204,9 @@ class _Passage(Pending[Outcome]):
         answer.then(self._answered, self._failed_with)
 
     def cancel(self) -> None:
-        self._answer.cancel()
+        # What it waited for may be parked since, and goes on then without it.
+        if not self.over:
+            self._answer.cancel()
 
     def _answered(self, outcome: Outcome) -> None:
         try:
@@ -212,12 +217,16 @@ class _Passage(Pending[Outcome]):
             self._left(left)
 
     def _failed_with(self, error: BaseException) -> None:
+        # Not raised here: its traceback would hold frames that hold it, and the request, until the collector comes.
         try:
-            left = self._pipeline.fail(self._request, error)
-        except BaseException as told:  # noqa: BLE001 - likewise
-            self.fail(told)
+            recording = self._pipeline.lose(self._request, error)
+        except BaseException as worse:  # noqa: BLE001 - likewise
+            self.fail(worse)
+            return
+        if recording is None:
+            self.fail(error)
         else:
-            self._left(left)
+            self._left(begin(_raise_after(recording, error)))
 
     def _left(self, left: Outcome | Pending[Outcome]) -> None:
         if isinstance(left, Pending):

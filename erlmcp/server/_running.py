@@ -1,4 +1,4 @@
-"""Work that did not end at once: a backend's coroutine, who waits for it, what it asks, and until when it may run.
+"""Work of a backend that did not end at once: who waits for it, what it asks, and until when it may run.
 
 A running work outlives the request that began it when it asks the client: it is parked, and the client's retry,
 a request of its own, goes on waiting for it. See docs/machines/running.md.
@@ -36,6 +36,7 @@ class Running(Pending[Outcome]):
         "_clock",
         "_deadline",
         "_end",
+        "_stopped",
         "_surfacing",
         "_waiter",
         "_wheel",
@@ -56,6 +57,7 @@ class Running(Pending[Outcome]):
         self._asks = asks
         self._work = work
         self._end: Outcome | BaseException | None = None
+        self._stopped = False
         self._wheel = wheel
         self._clock = clock
         self._waiter: Pending[Outcome] | None = None
@@ -130,7 +132,10 @@ class Running(Pending[Outcome]):
         return self._end is not None
 
     def cancel(self) -> None:
-        """Stop the work; whoever waits for it gets a CancelledError."""
+        """Stop the work, once; whoever waits for it gets a CancelledError."""
+        if self._stopped:
+            return
+        self._stopped = True
         self.request.cancel()
         self._work.cancel()
         self._close()
@@ -170,6 +175,7 @@ class Running(Pending[Outcome]):
     def _expired(self) -> None:
         self._deadline = None
         waiter, self._waiter = self._waiter, None
+        self._stopped = True
         self.request.cancel()
         self._work.cancel()
         self._close()

@@ -5,6 +5,7 @@ sent as it is found wakes its peer, who goes back to sleep before the next: waki
 right after the other, they find the peer awake.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Self
 
@@ -27,16 +28,18 @@ class Burst:
 
     def __init__(self) -> None:
         self.depth = 0
-        self._held: list[tuple[Callable[[bytes], None], bytes]] = []
+        self._held: deque[tuple[Callable[[bytes], None], bytes]] = deque()
 
     def __enter__(self) -> Self:
         self.depth += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self.depth == 1 and self._held:
-            self._send()
-        self.depth -= 1
+        try:
+            if self.depth == 1:
+                self.flush()
+        finally:
+            self.depth -= 1
 
     def hold(self, write: Callable[[bytes], None], data: bytes) -> None:
         """Have ``write(data)`` called at the end, or when there is enough to send; in the order of these calls.
@@ -45,11 +48,12 @@ class Burst:
         """
         self._held.append((write, data))
         if len(self._held) >= MOST:
-            self._send()
+            self.flush()
 
-    def _send(self) -> None:
-        held, self._held = self._held, []
-        for write, data in held:
+    def flush(self) -> None:
+        """Send what is held now: for who does something that has to come after it, such as to close."""
+        while self._held:
+            write, data = self._held.popleft()
             try:
                 write(data)
             except Exception:  # noqa: BLE001 - one connection's failure is not another's

@@ -256,16 +256,17 @@ class WorkerProcess:
         if self.state is State.READY and not self._asked:
             # Whenever no answer is waited for: what this process itself has missed is no silence of the worker's.
             self._asked = True
-            asking = self.line.ask("pulse").addCallbacks(self._felt, lambda _: None)
-            asking.addBoth(self._answered)
+            asking = self.line.ask("pulse").addBoth(self._answered)
+            asking.addCallbacks(self._felt, lambda _: None)
             self._beats += 1
             if self._beats % _COUNT_EVERY == 0:
                 self.line.ask("counters").addCallbacks(self._counted, lambda _: None)
         elif self.state is not State.READY:
             self._heard = self._reactor.seconds()
 
-    def _answered(self, _: None) -> None:
+    def _answered(self, answer: Any) -> Any:
         self._asked = False
+        return answer
 
     def _felt(self, body: bytes) -> None:
         self._heard = self._reactor.seconds()

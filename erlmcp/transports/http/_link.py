@@ -273,6 +273,9 @@ class Link:
         self._held = b""
         self._enter(CLOSING, self._shared.wire.slow)
         self._read_on()
+        if burst.depth and self._direct:
+            # Only what is written can say that its reader is slow.
+            burst.flush()
         if not self._paused:
             self._end()
 
