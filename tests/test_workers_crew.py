@@ -27,6 +27,7 @@ from erlmcp.workers import (
     Workers,
 )
 from erlmcp.workers import _duties as duties_module
+from erlmcp.workers._words import encode
 from tests.lines import World
 
 DRAIN = 5.0
@@ -265,6 +266,32 @@ class WorkerTests(CrewTestCase):
         for _ in range(9):
             self.run_for(1.0)
         self.assertEqual(asked.count("pulse"), 1)
+
+    def test_what_it_was_handed_after_it_was_asked_counts(self) -> None:
+        """What it says of its connections is of before: one that is on its way to it is not forgotten."""
+        self.worker()
+        (process,) = self.crew.processes
+        answers: list[Deferred[bytes]] = []
+
+        def late(_what: str, _body: bytes) -> Deferred[bytes]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.shop.processes[0].duties.line.asked = late
+        self.shop.processes[0].work.kit.reactors["mcp"].take = os.close
+        self.run_for(1.0)
+        before = process.load
+        one, other = socket.socketpair()
+        with one, other:
+            process.connect("mcp", one.fileno())
+            self.assertEqual(process.load, before + 1)
+            answers[0].callback(encode(Pulse(3, 1)))
+            self.run_for()
+            self.assertEqual(process.load, 4, "three that it told of, and the one on its way")
+            self.run_for(1.0)
+            answers[-1].callback(encode(Pulse(4, 1)))
+            self.run_for()
+            self.assertEqual(process.load, 4)
 
     def test_a_line_that_is_lost(self) -> None:
         worker = self.worker()

@@ -65,7 +65,7 @@ class WorkerProcess:
         names: of the listeners that it serves.
         state: where it stands.
         pulse: how it fares.
-        handed: connections that it was handed since it last told how it fares.
+        handed: how many connections it was handed in all.
         counted: what it has counted, as of the last time that it was asked.
         plan: what it was made by; whoever makes it says so.
         how: how the process has ended, in words; empty until then.
@@ -79,6 +79,7 @@ class WorkerProcess:
         self.state = State.STARTING
         self.pulse = Pulse(0, 0)
         self.handed = 0
+        self._told = 0  # how many of these it knew of when it last told how it fares
         self.counted = b""
         self.plan: Any = None
         self.how = ""
@@ -102,7 +103,7 @@ class WorkerProcess:
     @property
     def load(self) -> int:
         """How many connections it has, as far as is known."""
-        return self.pulse.connections + self.handed
+        return self.pulse.connections + self.handed - self._told
 
     def spawn(self) -> None:
         """Start the process, and connect the line to it."""
@@ -149,7 +150,8 @@ class WorkerProcess:
 
     async def feel(self) -> None:
         """Ask how it fares. Raises as `begin`."""
-        self._felt(await self.line.ask("pulse"))
+        handed = self.handed
+        self._felt(await self.line.ask("pulse"), handed)
 
     def connect(self, name: str, descriptor: int) -> Deferred[None]:
         """Hand it a connection of a listener."""
@@ -257,7 +259,7 @@ class WorkerProcess:
             # Whenever no answer is waited for: what this process itself has missed is no silence of the worker's.
             self._asked = True
             asking = self.line.ask("pulse").addBoth(self._answered)
-            asking.addCallbacks(self._felt, lambda _: None)
+            asking.addCallbacks(self._felt, lambda _: None, callbackArgs=(self.handed,))
             self._beats += 1
             if self._beats % _COUNT_EVERY == 0:
                 self.line.ask("counters").addCallbacks(self._counted, lambda _: None)
@@ -268,10 +270,11 @@ class WorkerProcess:
         self._asked = False
         return answer
 
-    def _felt(self, body: bytes) -> None:
+    def _felt(self, body: bytes, handed: int) -> None:
         self._heard = self._reactor.seconds()
         self.pulse = read_pulse(body)
-        self.handed = 0
+        # It knows of those that it was handed before it was asked: the line keeps the order.
+        self._told = handed
 
 
 class _Output(ProcessProtocol):
