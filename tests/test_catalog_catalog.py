@@ -9,7 +9,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from erlmcp import Context, Field, Provider
-from erlmcp.catalog import AnswerGate, Catalog, InvalidArguments, NameCollision, ValidateGate, check_answer
+from erlmcp.catalog import AnswerGate, Catalog, InvalidArguments, NameCollision, ValidateGate
 from erlmcp.catalog._gates import weight
 from erlmcp.interfaces import (
     Change,
@@ -407,6 +407,6 @@ class AnswerGateTests(SynchronousTestCase):
 
     def test_default_and_others(self) -> None:
         made = call_request("plain")
-        self.assertIsNone(check_answer(made, NeedsInput({}, "s")))
-        self.assertIsNone(check_answer(made, Complete({"content": [{"type": "text", "text": "x"}]})))
+        self.assertIsNone(AnswerGate().check(made, NeedsInput({}, "s")))
+        self.assertIsNone(AnswerGate().check(made, Complete({"content": [{"type": "text", "text": "x"}]})))
         self.assertEqual(weight({"a": ["bc", 1]}, 100), 1 + 4 + 2 + 2 + 8)

@@ -28,7 +28,7 @@ from erlmcp.catalog._errors import (
 )
 from erlmcp.catalog._field import Field
 from erlmcp.catalog._following import Following
-from erlmcp.catalog._gates import AnswerGate, ValidateGate, check_answer
+from erlmcp.catalog._gates import AnswerGate, ValidateGate
 from erlmcp.catalog._header_parameters import header_parameters
 from erlmcp.catalog._provider import Provider
 from erlmcp.catalog._results import Completion
@@ -68,7 +68,6 @@ __all__ = [
     "ToolResult",
     "UnsupportedDialect",
     "ValidateGate",
-    "check_answer",
     "header_parameters",
     "require_asyncio_reactor",
 ]

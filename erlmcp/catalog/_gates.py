@@ -185,14 +185,6 @@ class AnswerGate:
             )
 
 
-_checks = AnswerGate()
-
-
-def check_answer(request: Request, outcome: Outcome) -> None:
-    """`AnswerGate.check` with the default size."""
-    _checks.check(request, outcome)
-
-
 def _short_text(content: Any, limit: int) -> bool:
     """Whether this is the plain text that most tools answer, or is encoded, and not too long: that needs no walk."""
     if type(content) is msgspec.Raw:

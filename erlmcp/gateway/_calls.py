@@ -33,7 +33,7 @@ from erlmcp.gateway._rewriting import (
 )
 from erlmcp.gateway._session import UpstreamCall
 from erlmcp.governor import Refused, Report
-from erlmcp.interfaces import Complete, NeedsInput, Outcome, Pending, Principal, Request
+from erlmcp.interfaces import Complete, NeedsInput, Outcome, Pending, Request
 from erlmcp.protocol import McpError, errors
 
 log = Logger(namespace="erlmcp.gateway")
@@ -49,20 +49,14 @@ class Calls:
 
     Args:
         upstream: what they are carried to.
-        context: gives a principal's authorization context there; empty for what all share.
+        attempts: makes the requests.
         seconds: the reactor's time.
     """
 
-    def __init__(
-        self, upstream: Carrier, context: Callable[[Principal], str], seconds: Callable[[], float]
-    ) -> None:
+    def __init__(self, upstream: Carrier, attempts: Attempts, seconds: Callable[[], float]) -> None:
         self._upstream = upstream
+        self._attempts = attempts
         self._seconds = seconds
-        self._attempts = Attempts(upstream, context, seconds)
-
-    def sharing_context(self, request: Request) -> str:
-        """Whom an answer may be shared with: those who would be asked for on the same session."""
-        return self._attempts.sharing_context(request)
 
     def dispatch(
         self,

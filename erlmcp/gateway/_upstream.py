@@ -22,6 +22,7 @@ from erlmcp.client import (
 )
 from erlmcp.client import Change as ListChange
 from erlmcp.gateway._access import Access
+from erlmcp.gateway._attempts import Attempts
 from erlmcp.gateway._calls import Calls
 from erlmcp.gateway._leases import EVERYBODY, Exhausted, Leases, PoolSettings, Seat, Whose
 from erlmcp.gateway._listing import Listing
@@ -191,9 +192,10 @@ class Upstream:
             backoff=plan.backoff,
         )
         self.watching = Watching(plan.name, reactor, self._list_changed, self._updated)
-        self.calls = Calls(self, self._access.context, reactor.seconds)
+        attempts = Attempts(self, self._access.context, reactor.seconds)
+        self.calls = Calls(self, attempts, reactor.seconds)
         self.sharing = Sharing(plan.name, self._cache or Cache(reactor.seconds))
-        self.reads = Reads(self.calls, self.sharing, plan.naming, self.calls.sharing_context)
+        self.reads = Reads(self.calls, self.sharing, plan.naming, attempts.sharing_context)
 
     # the backend
 

@@ -4,7 +4,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from erlmcp.catalog import Catalog, ValidateGate, check_answer
+from erlmcp.catalog import AnswerGate, Catalog, ValidateGate
 from erlmcp.interfaces import ANONYMOUS, IAdmission, IAuthorize, IGate, IRecord, Outcome, Principal, Request
 from erlmcp.server import Gates
 
@@ -106,5 +106,5 @@ def permissive_gates(catalog: Catalog, clock: IReactorTime | None = None) -> Gat
         validate=ValidateGate(catalog),
         admit=OpenAdmission(clock or Clock()),
         record=Recorder(),
-        check_answer=check_answer,
+        check_answer=AnswerGate().check,
     )
