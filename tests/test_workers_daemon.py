@@ -13,6 +13,7 @@ from threading import Thread
 from typing import Any
 from unittest import TestCase
 
+from erlmcp.admin import ask
 from tests.daemon import PATIENCE, Daemon, free_port
 from tests.wires import Wire, events, text_of
 
@@ -53,7 +54,8 @@ class WorkersTestCase(TestCase):
 
     def write(self, extra: str = "", *, workers: int = 2) -> None:
         self.file.write_text(
-            f'[server]\nworkers = {workers}\ndrain = 5\n[[provider]]\nuse = "tests.peers.worker_provider:provider"\n'
+            f'[server]\nruntime = "{self.folder}/run"\nworkers = {workers}\ndrain = 5\n'
+            '[[provider]]\nuse = "tests.peers.worker_provider:provider"\n'
             + self.listen.format(mcp=self.mcp, folder=self.folder)
             + f'[telemetry]\nendpoint = "tcp:{self.console}:interface=127.0.0.1"\n{extra}'
         )
@@ -277,8 +279,15 @@ class DoorTests(WorkersTestCase):
         + '[[listen]]\nname = "door"\ntransport = "http"\nendpoint = "unix:{folder}/door.sock"\n'
     )
 
+    def nobody(self) -> bool:
+        """Whether the parent knows of no connection of any worker."""
+        tree = ask(self.folder / "run", "status", timeout=PATIENCE)["tree"]
+        workers = next(one for one in tree["children"] if one["name"] == "workers")
+        return all(one["detail"]["connections"] == 0 for one in workers["children"])
+
     def test_the_one_with_the_fewest(self) -> None:
         path = str(self.folder / "door.sock")
+        until(self.nobody)  # who looked whether the daemon listens may still be counted
         kept = [self.enterContext(Wire(path=path)) for _ in range(20)]
         counts = Counter(text_of(wire.modern("pid")) for wire in kept)
         self.assertEqual(sorted(counts.values()), [10, 10])
